@@ -37,6 +37,8 @@ class ConditionType(StrEnum):
     UNFENCED = "Unfenced"
     STREAM_LOST_EVENTS = "StreamLostEvents"
     POSITIONS_MOVED = "PositionsMoved"
+    GROUP_MOVED = "GroupMoved"
+    LEFT_BEHIND = "LeftBehind"
     AUTOSCALING = "Autoscaling"
     PAUSED = "Paused"
     COMPLETE = "Complete"
@@ -51,6 +53,8 @@ INFORMING: Final = frozenset(
         ConditionType.UNFENCED,
         ConditionType.STREAM_LOST_EVENTS,
         ConditionType.POSITIONS_MOVED,
+        ConditionType.GROUP_MOVED,
+        ConditionType.LEFT_BEHIND,
         ConditionType.PAUSED,
     }
 )

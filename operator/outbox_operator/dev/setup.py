@@ -210,7 +210,8 @@ async def _redis_stream(url: str | None, stream: Stream, declared: RedisConnecti
 
 async def _group(admin: RedisAdmin, consumer: Consumer, source: RedisSource) -> None:
     groups, name = GroupAdmin(admin), durable_name(consumer)
-    found = tuple([await groups.group(key, name) for key in source.keys])
+    uid = consumer.meta.uid
+    found = tuple([await groups.group(key, name, uid) for key in source.keys])
     observed = GroupObserved(groups=found, living=frozenset({consumer.meta.uid}))
     plan = plan_group(consumer, source, observed)
     _check(plan, await execute(plan.steps, create=groups.make, patch=groups.make))
@@ -264,7 +265,8 @@ async def group_numbers(
     name = durable_name(consumer)
     async with redis(redis_url or "") as admin:
         groups = GroupAdmin(admin)
-        found = [(await groups.group(key, name)).found for key in source.keys]
+        uid = consumer.meta.uid
+        found = [(await groups.group(key, name, uid)).found for key in source.keys]
     facts = [each for each in found if each is not None]
     if len(facts) < len(found):
         return None

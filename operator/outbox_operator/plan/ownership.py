@@ -117,3 +117,9 @@ def held_before(resource: Resource[Any, Any], kind: ConditionType, *, has_it: bo
         and one.reason not in CONFLICTS - {Reason.TAKEN_OVER}
         for one in resource.status.conditions
     )
+
+
+def was_anothers(resource: Resource[Any, Any], kind: ConditionType) -> bool:
+    """Whether the last word was that it is not ours; statuses of before spoke of such a thing."""
+    anothers = CONFLICTS - {Reason.TAKEN_OVER}
+    return any(one.type == kind and one.reason in anothers for one in resource.status.conditions)

@@ -14,12 +14,14 @@ from redis import Redis
 
 from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.group import RedisGroup
+from outbox_operator.adapters.redis.group_admin import GroupAdmin
 from outbox_operator.adapters.redis.group_entry import Entry
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.sink import RedisSink
 from outbox_operator.adapters.sink import Fence, Owner
 from outbox_operator.dev.manifest import read
 from outbox_operator.errors import AccessDeniedError
+from outbox_operator.plan import state
 from outbox_operator.telemetry.readiness import ServerState
 from support.kube import ROOT
 from support.redis import RedisServer, redis_client
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.integration
 PAGE = (ROOT / "docs/how-to/publish-to-redis-streams.md").read_text()
 EXAMPLE = (ROOT / "examples/redis/pipeline.yaml").read_text()
 KEY = "identity.user.v1"
+READER = state.Owner(uid="u2", key="EventConsumer/a/b", cluster="")
 NOBODY = {"key": KEY, "replaces": "", "uid": "u1", "name": "EventStream/a/b", "cluster": ""}
 
 
@@ -83,6 +86,13 @@ async def _life(login: RedisLogin) -> None:
         found = await admin.key(KEY)
         assert (found.entries, found.first_id, found.last_id) == (5, 4, 8)
         assert found.bytes
+        groups = GroupAdmin(admin)
+        wanted = {"key": KEY, "group": "billing", "behind": "0-0", "replaces": None}
+        made = await groups.make({**wanted, "owner": READER, "sets": False})
+        assert made.found is not None
+        assert made.found.marked
+        await groups.make({**wanted, "owner": READER, "sets": True})
+        assert await groups.drop(KEY, "billing", READER)
         assert await admin.drop(KEY, "u1", f"{KEY}.dlq")
     finally:
         await admin.close()
@@ -97,7 +107,19 @@ async def test_the_rights_of_the_page_are_enough(server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "right", ["+info", "+xadd", "+xtrim", "+hset", "+unlink", "+xgroup|create", "+evalsha"]
+    "right",
+    [
+        "+info",
+        "+xadd",
+        "+xtrim",
+        "+hset",
+        "+unlink",
+        "+xgroup|create",
+        "+evalsha",
+        "+xgroup|createconsumer",
+        "+xgroup|setid",
+        "+xinfo|consumers",
+    ],
 )
 async def test_and_none_can_be_left_out(server: RedisServer, right: str) -> None:
     line = block("text").splitlines()[0]

@@ -27,6 +27,7 @@ _MOST_GROUPS: Final = 64
 _MOST_TEXT: Final = 400
 _TRIMMED_AT_ONCE: Final = 50
 """Entries; while they go the server does nothing else."""
+_NONE: Final[Mapping[str, str]] = {}
 _VERSION: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){0,3}")
 
 
@@ -157,20 +158,24 @@ class RedisAdmin:
             )
         return await self.key(name)
 
-    async def trim(self, name: str, uid: str, most: int) -> Trimmed:
+    async def trim(
+        self, name: str, uid: str, most: int, groups: Mapping[str, str] = _NONE
+    ) -> Trimmed:
         """Remove some of the oldest entries that are too many and that no group needs.
 
         Args:
             name: Of the key.
             uid: Of its mark.
             most: Entries that shall stay, at least 1.
+            groups: Groups without which nothing goes, each with a reader that has to be in it.
 
         Raises:
             OutboxError: The server is away, or refuses.
         """
         answer = await self._wire.run(
-            f"trim key {name}", TRIM, [name, companion(name)], uid, most, _TRIMMED_AT_ONCE
-        )
+            f"trim key {name}", TRIM, [name, companion(name)], uid, most, _TRIMMED_AT_ONCE,
+            *(text for pair in groups.items() for text in pair),
+        )  # fmt: skip
         with self.understood(f"key {name}"):
             what, count, group = answer
             kept = group.decode("utf-8", "replace")[:_MOST_TEXT] if what == b"KEPT" else None
@@ -222,7 +227,7 @@ def _key(name: str, found: list[Any]) -> ObservedKey:
     mark = Owner(uid=uid, key=key, cluster=cluster) if uid else None
     if kind != "stream":
         return ObservedKey(name=name, kind=kind, created=created or None, mark=mark)
-    entries, first, last, size = found[2]
+    entries, first, last, size, removed = found[2]
     last_id = parse_id(last)[0]
     return ObservedKey(
         name=name,
@@ -233,12 +238,14 @@ def _key(name: str, found: list[Any]) -> ObservedKey:
         first_id=parse_id(first)[0] if first else 0,
         last_id=last_id,
         is_spent=last_id > LARGEST_NUMBER,
+        removed=int(removed) if removed >= 0 else None,
         groups=tuple(
             ObservedGroup(
                 name=group.decode("utf-8", "replace"),
                 pending=int(pending),
                 lag=int(lag) if lag >= 0 else None,
+                delivered=parse_id(delivered)[0],
             )
-            for group, pending, lag in found[3]
+            for group, pending, lag, delivered in found[3]
         ),
     )

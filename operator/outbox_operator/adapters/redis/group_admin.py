@@ -14,7 +14,7 @@ from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.entries import companion
 from outbox_operator.adapters.redis.scripts import GROUP_DROP, GROUP_LOOK, GROUP_MAKE
 from outbox_operator.errors import ConflictError, RedisError
-from outbox_operator.plan.redis.groups import GroupFacts, ObservedGroupOf
+from outbox_operator.plan.redis.groups import GroupFacts, ObservedGroupOf, marker
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.times import parse_time
@@ -32,14 +32,21 @@ class GroupAdmin:
     def __init__(self, admin: RedisAdmin) -> None:
         self._admin = admin
 
-    async def group(self, key: str, group: str) -> ObservedGroupOf:
+    async def group(self, key: str, group: str, uid: str) -> ObservedGroupOf:
         """How a group of a key is.
+
+        Args:
+            key: The key.
+            group: The group.
+            uid: Of the resource that asks.
 
         Raises:
             OutboxError: The server is away, or does not say.
         """
-        keys = [key, companion(key)]
-        found = await self._admin.run(f"look at group {group}", GROUP_LOOK, keys, group, _MOST_TEXT)
+        found = await self._admin.run(
+            f"look at group {group}", GROUP_LOOK, [key, companion(key)], group, _MOST_TEXT,
+            marker(uid),
+        )  # fmt: skip
         with self._admin.understood(f"group {group} of key {key}"):
             kind, created, mark, *rest = found
             return ObservedGroupOf(
@@ -58,10 +65,12 @@ class GroupAdmin:
             ConflictError: Somebody else was faster.
             OutboxError: The server is away, or refuses.
         """
-        key, group = str(wanted["key"]), str(wanted["group"])
+        key, group, before = str(wanted["key"]), str(wanted["group"]), wanted["replaces"]
+        owner: Owner = wanted["owner"]
         what, text = await self._admin.run(
             f"make group {group} of key {key}", GROUP_MAKE, [key, companion(key)], group,
-            str(wanted["behind"]), _text(wanted["replaces"]), _text(wanted["owner"]),
+            str(wanted["behind"]), _text(before), _text(owner),
+            "" if before is None else marker(before.uid), marker(owner.uid), int(wanted["sets"]),
         )  # fmt: skip
         if what in (b"TYPE", b"MARK"):
             raise ConflictError(
@@ -74,7 +83,7 @@ class GroupAdmin:
                 f"{text.decode('utf-8', 'replace')[:_MOST_TEXT]}",
                 reason=Reason.STREAM_REFUSED,
             )
-        return await self.group(key, group)
+        return await self.group(key, group, owner.uid)
 
     async def drop(self, key: str, group: str, owner: Owner) -> bool:
         """Delete a group, if it has a mark. Whether it had."""
@@ -101,7 +110,7 @@ def _owner(text: bytes) -> Owner | None:
 
 
 def _facts(found: list[Any]) -> GroupFacts:
-    last, pending, lag, readers, first, oldest, written = found
+    last, pending, lag, readers, first, oldest, written, read, marked, deleted = found
     return GroupFacts(
         delivered=last.decode(),
         pending=int(pending),
@@ -110,4 +119,7 @@ def _facts(found: list[Any]) -> GroupFacts:
         first_pending=first.decode() or None,
         oldest=oldest.decode() or None,
         written=parse_time(written.decode("utf-8", "replace") or None),
+        read=int(read) if read >= 0 else None,
+        marked=bool(marked),
+        deleted=deleted.decode() or None,
     )

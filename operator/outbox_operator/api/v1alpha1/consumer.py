@@ -325,6 +325,12 @@ class DurableState(ApiModel):
     keys: list[GroupKey] = Field(
         default_factory=list, max_length=256, description="In Redis: the group, of each key."
     )
+    moved: str | None = Field(
+        default=None,
+        description="In Redis: how somebody else than its readers has set the group; see the "
+        "condition GroupMoved.",
+    )
+    movedTime: str | None = Field(default=None, description="When that was seen last.")
     driftCorrectedCount: int = Field(default=0, description="How often drift was undone.")
     lastDriftTime: str | None = Field(default=None, description="When that last happened.")
     lastDrift: str | None = Field(default=None, description="What had changed then.")
@@ -338,6 +344,14 @@ class GroupKey(ApiModel):
     done: str = Field(
         description="All entries up to this id are acknowledged: should the group be deleted, it "
         "is made again behind it."
+    )
+    delivered: str | None = Field(
+        default=None, description="Id of the last entry that was given to a reader."
+    )
+    read: int | None = Field(
+        default=None,
+        description="Entries that were given to readers, as the server counts; absent: it does "
+        "not know.",
     )
 
 

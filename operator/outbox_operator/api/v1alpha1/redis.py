@@ -44,6 +44,11 @@ class RedisKey(ApiModel):
     created: str | None = Field(default=None, description="When it was made.")
     entries: int = Field(default=0, description="Entries in it.")
     lastId: int = Field(default=0, description="First part of the last id that it ever had.")
+    removed: int | None = Field(
+        default=None,
+        description="Entries that others than the operator have ever removed; absent: not known "
+        "(Redis 6).",
+    )
 
 
 class RedisGroup(ApiModel):
@@ -54,6 +59,19 @@ class RedisGroup(ApiModel):
     lag: int | None = Field(
         default=None,
         description="Entries not delivered yet; absent: the server does not know.",
+    )
+
+
+class RedisLeft(ApiModel):
+    """A server where the stream was declared before, and where entries wait."""
+
+    url: str = Field(description="Its URL.")
+    since: str = Field(description="Since when the stream is declared elsewhere.")
+    groups: list[RedisGroup] = Field(
+        default_factory=list, description="For whom they wait; no more than 50 are shown."
+    )
+    problem: str | None = Field(
+        default=None, description="Why nobody could look there last; absent: somebody could."
     )
 
 
@@ -80,6 +98,17 @@ class RedisState(ApiModel):
         default=None,
         description="The group because of whose unacknowledged entries there are more than "
         "maxMessages; absent: nobody's.",
+    )
+    lost: str | None = Field(
+        default=None,
+        description="What the keys have lost that the operator did not take away; see the "
+        "condition StreamLostEvents.",
+    )
+    lostTime: str | None = Field(default=None, description="When that was seen last.")
+    left: list[RedisLeft] = Field(
+        default_factory=list,
+        max_length=5,
+        description="Servers where the stream was declared before, and entries wait.",
     )
 
 

@@ -318,7 +318,8 @@ class StreamState(ApiModel):
     consumerCount: int = Field(default=0, description="Durable consumers on the stream.")
     subjects: list[str] = Field(default_factory=list, description="Subject filters in force.")
     deadLetters: int | None = Field(
-        default=None, description="Messages in the dead-letter stream; absent: there is none."
+        default=None,
+        description="Messages in the dead-letter stream, or key; absent: there is none.",
     )
     redis: RedisState | None = Field(
         default=None, description="With redis: the server, the keys, and who reads them."

@@ -227,7 +227,8 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         )
         repaired = [*result.drifts, *result.corrections]
         failing = any(part.failing for part in parts)
-        news = repaired or result.scaled or result.moves or result.acted_on
+        happened = (result.scaled, result.moves, result.notices, result.acted_on)
+        news = bool(repaired) or any(happened)
         wrong = something_wrong(parts)
         may_wait = 0.0 if ready or wrong or news else self._statuses.may_wait(metadata.uid)
         if may_wait:  # on its way: what comes next is told, not each step
@@ -235,7 +236,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             return ReconcileResult(requeue_after=may_wait)
         # Who asks for a look wants what it found, whenever numbers were last told.
         asked = meta.RECONCILE_AT_ANNOTATION in metadata.annotations
-        now = bool(repaired or result.scaled or asked)
+        now = bool(repaired or result.scaled or result.notices or asked)
         says = await self._statuses.write(body, metadata, status, now=now)
         self._statuses.told(metadata.uid, on_its_way=not (ready or wrong))
         if says is Said.LATER:
@@ -244,6 +245,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
         await self.events.drift(body, repaired)
         await self.events.moved(body, result.moves)
         await self.events.scaled(body, result.scaled)
+        await self.events.noticed(body, result.notices)
         await self.events.ready(body, previous.conditions, after)
         if meta.APPROVE_PLAN_ANNOTATION in result.acted_on:
             await self.events.deprecated(body, meta.APPROVE_PLAN_ANNOTATION, APPROVE_INSTEAD)
@@ -313,6 +315,7 @@ class BaseReconciler(ABC, Generic[ResourceT, StatusT]):
             corrections=(*owed.corrections, *result.corrections)[-_MOST_OWED:],
             moves=(*owed.moves, *result.moves)[-_MOST_OWED:],
             scaled=(*owed.scaled, *result.scaled)[-_MOST_OWED:],
+            notices=(*owed.notices, *result.notices)[-_MOST_OWED:],
         )
 
     async def _denied(self, key: ObjectKey) -> AccessDeniedError | None:

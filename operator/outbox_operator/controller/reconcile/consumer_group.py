@@ -50,7 +50,8 @@ async def _gather(
         return None, GroupObserved(unreachable=error)
     groups, name = GroupAdmin(admin), durable_name(resource)
     try:
-        found = tuple([await groups.group(key, name) for key in source.keys])
+        uid = resource.meta.uid
+        found = tuple([await groups.group(key, name, uid) for key in source.keys])
     except OutboxError as error:
         if admin.lost:
             return None, GroupObserved(unreachable=error)

@@ -88,6 +88,12 @@ class EventReporter:
             log.info("scaled: %s", text)
             await self.event(body, type="Normal", reason=Reason.SCALED, note=text)
 
+    async def noticed(self, body: Mapping[str, Any], notices: Iterable[tuple[Reason, str]]) -> None:
+        """What somebody else did that stays so."""
+        for reason, text in notices:
+            log.warning("%s: %s", reason, text)
+            await self.event(body, reason=reason, note=text)
+
     async def drift(self, body: Mapping[str, Any], texts: Iterable[str]) -> None:
         """What somebody had changed and was put back."""
         for text in texts:

@@ -69,7 +69,12 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
     def condition_types(self, resource: Stream) -> Sequence[ConditionType]:
         """The parts of an EventStream."""
         if resource.spec.redis is not None:
-            return (ConditionType.REDIS_REACHABLE, ConditionType.STREAM_READY)
+            return (
+                ConditionType.REDIS_REACHABLE,
+                ConditionType.STREAM_READY,
+                ConditionType.STREAM_LOST_EVENTS,
+                ConditionType.LEFT_BEHIND,
+            )
         return (ConditionType.NATS_REACHABLE, ConditionType.STREAM_READY)
 
     def interval_seconds(self, resource: Stream) -> float:
@@ -79,7 +84,11 @@ class StreamReconciler(BaseReconciler[Stream, EventStreamStatus]):
     async def work(self, resource: Stream) -> PassResult[EventStreamStatus]:
         """Make stream and dead-letter stream as declared."""
         if resource.spec.redis is not None:
-            return await redis_stream_pass(self.context, resource, resource.spec.redis)
+            result = await redis_stream_pass(self.context, resource, resource.spec.redis)
+            before, after = resource.status.stream, result.status.stream
+            if after is not None and (before is None or before.created != after.created):
+                self._wake_consumers(resource)
+            return result
         digest = await self._digest(resource)
         admin, observed = await self._gather(resource)
         plan = plan_stream(resource, observed)

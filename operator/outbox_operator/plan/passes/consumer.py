@@ -44,6 +44,8 @@ def condition_types(spec: EventConsumerSpec, *, in_redis: bool = False) -> Seque
     """The parts of an EventConsumer, which depend on what it declares."""
     reachable = ConditionType.REDIS_REACHABLE if in_redis else ConditionType.NATS_REACHABLE
     types = [reachable, ConditionType.CONSUMER_READY]
+    if in_redis:
+        types.append(ConditionType.GROUP_MOVED)
     if has_tables(spec):
         types += [ConditionType.DATABASE_REACHABLE, ConditionType.SCHEMA_APPLIED]
     if spec.handler is not None:
@@ -238,6 +240,7 @@ def consumer_result(
         acted_on=frozenset(acted_on),
         moves=tuple(one for one in (durable.moved, inbox.moved) if one is not None),
         scaled=() if scaled is None or scaled.change is None else (scaled.change,),
+        notices=durable.notices,
         sampled=of_consumer(
             consumer,
             state,

@@ -26,7 +26,7 @@ from outbox_operator.plan.jetstream.starts import LeftAt, left, left_at
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.names import durable_name
-from outbox_operator.plan.ownership import Claim, held_before
+from outbox_operator.plan.ownership import CONFLICTS, Claim, held_before, was_anothers
 from outbox_operator.plan.passes.approval import (
     Question,
     Vote,
@@ -102,6 +102,7 @@ class DurableResult:
         question: What a person decides about the stream; None: nobody could look.
         pending_move: It may not move yet.
         reset_over: There is one, and no task is about to make it anew.
+        notices: What others did to it that stays so, each with its reason.
     """
 
     parts: tuple[Part, ...]
@@ -115,6 +116,7 @@ class DurableResult:
     question: Question | None = None
     pending_move: PendingMove | None = None
     reset_over: bool = False
+    notices: tuple[tuple[Reason, str], ...] = ()
 
 
 def not_ready(error: OutboxError) -> Part:
@@ -218,7 +220,8 @@ def _step(consumer: Consumer, source: Source, observed: DurableObserved) -> Step
             held=held_before(consumer, kind, has_it=before is not None),
             same=before is not None
             and observed.consumer is not None
-            and observed.consumer.created == before.created,
+            and observed.consumer.created == before.created
+            and not was_anothers(consumer, kind),
             living=observed.living,
         ),
         settled=was_settled,
@@ -295,6 +298,10 @@ def durable_result(
         return DurableResult(parts=plan.parts, held=held, question=question, pending_move=pending)
     parts = (*plan.parts, part_after(ConditionType.CONSUMER_READY, applied))
     found, before = applied[0].now, consumer.status.consumer
+    theirs = applied[0].step.refused
+    if theirs is not None and theirs.reason in CONFLICTS:
+        # Else it would count as ours from now on.
+        return DurableResult(parts=parts, located=located, question=question)
     if found is None or refused:
         return DurableResult(parts=parts, located=located, question=question)
     if sight is not None:

@@ -5,7 +5,6 @@ As `plan.passes.stream` for JetStream; `controller.reconcile.redis_stream` does 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,15 +12,17 @@ from datetime import datetime
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Stream
 from outbox_operator.api.v1alpha1.common import StreamPlace
-from outbox_operator.api.v1alpha1.redis import RedisConnection, RedisGroup, RedisKey, RedisState
+from outbox_operator.api.v1alpha1.redis import RedisConnection, RedisKey, RedisState
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
+from outbox_operator.plan.passes.redis_left import Looked, groups_of, left_after, left_part
+from outbox_operator.plan.passes.redis_lost import lost_of, lost_part, lost_text
 from outbox_operator.plan.passes.result import PassPlan, PassResult, part_after
 from outbox_operator.plan.redis.keys import key_step, server_problem
 from outbox_operator.plan.redis.observed import ObservedKey, ObservedServer
 from outbox_operator.plan.state import Owner
-from outbox_operator.plan.status.conditions import failed, ok, stamp
+from outbox_operator.plan.status.conditions import Part, failed, ok, stamp
 from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.plan.status.sampled import of_stream
 from outbox_operator.plan.steps import Applied, Step, drifts
@@ -42,6 +43,7 @@ class RedisObserved:
         letters: Dead letters of its consumers.
         problem: Why the server did not say how its keys are.
         living: UIDs of all EventStreams that are seen here.
+        elsewhere: What is at servers where it was declared before, by URL.
     """
 
     unreachable: OutboxError | None = None
@@ -50,6 +52,7 @@ class RedisObserved:
     letters: int = 0
     problem: OutboxError | None = None
     living: Container[str] = frozenset()
+    elsewhere: Mapping[str, Looked] = field(default_factory=dict)
 
 
 def plan_redis_stream(
@@ -122,37 +125,65 @@ def redis_stream_result(
     """
     before = stream.status
     corrections = drifts(applied)
+    informs = _informs(before.stream, now)
     unread = PassResult(
-        parts=plan.parts, status=before, corrections=corrections,
+        parts=(*plan.parts, *informs), status=before, corrections=corrections,
         sampled=of_stream(stream, None, {}, now),
     )  # fmt: skip
     problem = plan.failure(applied)
     if problem is not None:
-        return replace(unread, parts=(*plan.parts, failed(_KIND, problem)))
+        return replace(unread, parts=(*plan.parts, failed(_KIND, problem), *informs))
     if not plan.steps:
         return unread
     parts = (*plan.parts, part_after(_KIND, applied))
     keys = [one.now for one in applied if one.now is not None and one.now.kind == "stream"]
     if len(keys) < len(observed.keys) or any(one.error is not None for one in applied):
-        return replace(unread, parts=parts)
-    state = _state(stream, redis, keys, applied, observed, kept_for)
+        return replace(unread, parts=(*parts, *informs))
+    stays = before.stream is not None and before.stream.place == StreamPlace(url=redis.url)
+    lost = lost_of(keys, _known(stream) if stays else {})
     drift = DriftCount.after(before.stream, corrections, now)
-    state = state.model_copy(
+    state = _state(stream, redis, keys, applied, observed, kept_for).model_copy(
         update={
             "driftCorrectedCount": drift.count,
             "lastDriftTime": drift.time,
             "lastDrift": drift.text,
         }
     )
+    state = _with_notices(state, before.stream, lost, observed, now)
     moved = _moved(before.stream, state)
     return PassResult(
-        parts=parts,
+        parts=(*parts, *_informs(state, now)),
         status=before.model_copy(update={"stream": state, "sampledAt": stamp(now)}),
         busy=before.stream is None or before.stream.lastSequence != state.lastSequence,
         corrections=corrections,
         moves=() if moved is None else (moved,),
+        notices=tuple(lost),
         sampled=of_stream(stream, state, {"max_msgs": stream.spec.maxMessages}, now),
     )
+
+
+def _informs(state: StreamState | None, now: datetime) -> tuple[Part, Part]:
+    """The conditions that inform, as a status has it."""
+    redis = None if state is None else state.redis
+    return lost_part(redis, now), left_part(() if redis is None else redis.left)
+
+
+def _with_notices(
+    state: StreamState,
+    before: StreamState | None,
+    lost: Sequence[tuple[Reason, str]],
+    observed: RedisObserved,
+    now: datetime,
+) -> StreamState:
+    """A status, with what was lost and what was left behind."""
+    was = None if before is None else before.redis
+    notes: dict[str, object] = {"left": left_after(before, observed.elsewhere, now)}
+    if lost:
+        notes |= {"lost": lost_text(lost), "lostTime": stamp(now)}
+    elif was is not None:
+        notes |= {"lost": was.lost, "lostTime": was.lostTime}
+    redis = None if state.redis is None else state.redis.model_copy(update=notes)
+    return state.model_copy(update={"redis": redis})
 
 
 def _moved(before: StreamState | None, now: StreamState) -> str | None:
@@ -178,17 +209,20 @@ def _state(
     server = observed.server
     before = stream.status.stream
     sizes = [key.bytes for key in keys]
-    groups = _groups(keys)
-    adopted = any(one.step.adopted for one in applied) or (before is not None and before.adopted)
+    groups, place = groups_of(keys), StreamPlace(url=redis.url)
+    adopted = any(one.step.adopted for one in applied)
+    if before is not None and before.place == place:
+        adopted = adopted or before.adopted
     return StreamState(
         name=stream.spec.name,
         created=keys[0].created,
-        place=StreamPlace(url=redis.url),
+        place=place,
         messages=sum(key.entries for key in keys),
         bytes=sum(size for size in sizes if size is not None),
         firstSequence=min(key.first_id for key in keys),
         lastSequence=max(key.last_id for key in keys),
         consumerCount=len(groups),
+        deadLetters=observed.letters,
         redis=RedisState(
             server=f"{server.product} {server.version}" if server else "",
             persistence=_persistence(server),
@@ -198,7 +232,11 @@ def _state(
             maxMemoryBytes=server.max_memory if server else 0,
             keys=[
                 RedisKey(
-                    name=key.name, created=key.created, entries=key.entries, lastId=key.last_id
+                    name=key.name,
+                    created=key.created,
+                    entries=key.entries,
+                    lastId=key.last_id,
+                    removed=key.removed,
                 )
                 for key in keys
             ],
@@ -214,26 +252,3 @@ def _persistence(server: ObservedServer | None) -> str:
     if server is None or not server.appends:
         return "no appendonly"
     return f"appendonly, appendfsync {server.fsync}" if server.fsync else "appendonly"
-
-
-@dataclass(slots=True)
-class _Sum:
-    pending: int = 0
-    lags: list[int | None] = field(default_factory=list)
-
-
-def _groups(keys: Sequence[ObservedKey]) -> list[RedisGroup]:
-    """Who reads, over all keys."""
-    sums: dict[str, _Sum] = defaultdict(_Sum)
-    for key in keys:
-        for group in key.groups:
-            sums[group.name].pending += group.pending
-            sums[group.name].lags.append(group.lag)
-    return [
-        RedisGroup(
-            name=name,
-            pending=one.pending,
-            lag=None if None in one.lags else sum(lag or 0 for lag in one.lags),
-        )
-        for name, one in sorted(sums.items())
-    ]

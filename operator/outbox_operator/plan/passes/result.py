@@ -57,6 +57,7 @@ class PassResult(Generic[StatusT]):
         acted_on: One-shot annotations to remove once the status is written.
         scaled: How the number of pods changed, and why.
         moves: What is elsewhere than it was, because the specification or a Secret says so.
+        notices: What others did that stays so, each with its reason.
         sampled: The numbers to export.
     """
 
@@ -69,6 +70,7 @@ class PassResult(Generic[StatusT]):
     acted_on: frozenset[str] = frozenset()
     moves: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
+    notices: tuple[tuple[Reason, str], ...] = ()
     sampled: Sampled = NOTHING
 
 

@@ -20,7 +20,7 @@ from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.steps import step
 from outbox_operator.plan.jetstream.stream_config import desired_dead_letter_stream, desired_stream
 from outbox_operator.plan.jetstream.streams import ObservedStream, decide_stream
-from outbox_operator.plan.ownership import CONFLICTS, Claim, held_before
+from outbox_operator.plan.ownership import CONFLICTS, Claim, held_before, was_anothers
 from outbox_operator.plan.passes.approval import (
     Question,
     Vote,
@@ -248,7 +248,7 @@ def _step(
             owner=Owner.of(stream.meta),
             adoption=stream.spec.adoptionPolicy,
             held=held_before(stream, kind, has_it=before is not None),
-            same=_same(before, found) and not _was_anothers(stream, kind),
+            same=_same(before, found) and not was_anothers(stream, kind),
             living=observed.living,
         ),
         settled=was_settled,
@@ -262,12 +262,6 @@ def _step(
     elif before is not None and before.deadLetters is not None:
         lost = f"it held {before.deadLetters} dead letters when it was looked at last"
     return step(what, decision, found, paused=stream.meta.paused, lost=lost)
-
-
-def _was_anothers(stream: Stream, kind: ConditionType) -> bool:
-    """Whether the last word was that it is not ours; statuses of 0.1 spoke of such a stream."""
-    anothers = CONFLICTS - {Reason.TAKEN_OVER}
-    return any(one.type == kind and one.reason in anothers for one in stream.status.conditions)
 
 
 def _same(before: StreamState | None, found: ObservedStream | None) -> bool:

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from outbox_operator.errors import DependencyError, OutboxError, RedisError
 from outbox_operator.plan.ownership import Claim, refusal
+from outbox_operator.plan.redis.ids import FIRST, id_before, is_before
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.steps import Change, Step
 from outbox_operator.reasons import Reason
 
-_LARGEST_PART: Final = 2**64 - 1
-FIRST: Final = "0-0"
+_MARKER: Final = "outbox-mark:"
+"""Begins the name of a reader that never reads: it shows that a group is the one that we made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class GroupFacts:
         first_pending: Id of the first entry given out and not acknowledged; None: there is none.
         oldest: Id of the oldest entry that is not acknowledged; None: there is none.
         written: When its event was written; None: it does not say.
+        read: Entries that it gave out, as the server counts; None: it does not know.
+        marked: Whether the reader is in it that goes with the mark of who asks.
+        deleted: The largest id that was deleted from the stream; None: the server does not say.
     """
 
     delivered: str
@@ -40,6 +44,9 @@ class GroupFacts:
     first_pending: str | None = None
     oldest: str | None = None
     written: datetime | None = None
+    read: int | None = None
+    marked: bool = False
+    deleted: str | None = None
 
     @property
     def done(self) -> str:
@@ -75,10 +82,14 @@ class KnownGroup:
     Attributes:
         created: When the key was made.
         done: All entries up to this id were acknowledged.
+        delivered: Id of the last entry that it had given out; None: nobody noted that.
+        read: Entries that it had given out, as the server counts; None: it did not know.
     """
 
     created: str | None
     done: str
+    delivered: str | None = None
+    read: int | None = None
 
 
 class KeyNotFoundError(DependencyError):
@@ -87,12 +98,19 @@ class KeyNotFoundError(DependencyError):
     reason = Reason.STREAM_NOT_FOUND
 
 
-def id_before(text: str) -> str:
-    """The largest id that is smaller than one."""
-    number, part = (int(each) for each in text.split("-"))
-    if part > 0:
-        return f"{number}-{part - 1}"
-    return f"{number - 1}-{_LARGEST_PART}" if number > 0 else FIRST
+def marker(uid: str) -> str:
+    """Name of the reader that goes into the groups of a resource."""
+    return f"{_MARKER}{uid}"
+
+
+def made_anew(seen: ObservedGroupOf, owner: Owner, known: KnownGroup | None) -> bool:
+    """Whether somebody has deleted a group and made another one of its name.
+
+    One that was taken over has the mark, and the reader, of who has it.
+    """
+    if seen.found is None or seen.found.marked:
+        return False
+    return seen.mark == owner or (seen.mark is None and known is not None)
 
 
 def group_step(
@@ -126,7 +144,7 @@ def group_step(
         )  # fmt: skip
     if error is not None:
         return Step(what=what, change=Change.NOOP, wanted={}, found=seen, refused=error)
-    if seen.found is not None and seen.mark == claim.owner:
+    if seen.found is not None and seen.found.marked and seen.mark == claim.owner:
         return Step(what=what, change=Change.NOOP, wanted={}, found=seen)
     if paused:
         return Step(what=what, change=Change.FROZEN, wanted={}, found=seen)
@@ -135,25 +153,51 @@ def group_step(
         change=Change.CREATED if seen.found is None else Change.PATCHED,
         wanted=_wanted(seen, claim.owner, known, new_only=new_only),
         found=seen,
-        drift=_drift(what, seen, known),
-        adopted=seen.found is not None and known is None,
+        drift=_drift(what, seen, claim.owner, known),
+        adopted=seen.found is not None and known is None and seen.mark != claim.owner,
     )
 
 
 def _wanted(
     seen: ObservedGroupOf, owner: Owner, known: KnownGroup | None, *, new_only: bool
 ) -> dict[str, Any]:
-    behind = "$" if new_only else FIRST
+    # Of one that we had, and that nobody knows how far it was, nothing may be left out.
+    behind, sets = "$" if new_only and seen.mark != owner else FIRST, False
     if known is not None:
-        # Of another stream of that name nothing was handled.
-        behind = known.done if known.created == seen.created else FIRST
+        behind = _behind(seen, known)
+        sets = made_anew(seen, owner, known) and _skips(seen, known)
     return {
         "key": seen.key, "group": seen.group, "behind": behind, "replaces": seen.mark,
-        "owner": owner,
+        "owner": owner, "sets": sets,
     }  # fmt: skip
 
 
-def _drift(what: str, seen: ObservedGroupOf, known: KnownGroup | None) -> str | None:
+def _behind(seen: ObservedGroupOf, known: KnownGroup) -> str:
+    """Up to where all was handled. Of another stream of that name nothing was."""
+    return known.done if known.created == seen.created else FIRST
+
+
+def _skips(seen: ObservedGroupOf, known: KnownGroup) -> bool:
+    """Whether a group that somebody made begins behind what was not handled."""
+    return seen.found is not None and is_before(_behind(seen, known), seen.found.delivered)
+
+
+def _drift(what: str, seen: ObservedGroupOf, owner: Owner, known: KnownGroup | None) -> str | None:
+    if seen.found is not None and made_anew(seen, owner, known):
+        anew = f"{what} had been deleted and made anew by somebody, at {seen.found.delivered}"
+        if known is None:
+            return f"{anew}; how far it had been, nobody knows, and it stays there"
+        if _skips(seen, known):
+            return (
+                f"{anew}; it was set back behind {_behind(seen, known)}, up to where all was "
+                "acknowledged when it was looked at last: what was handled since comes again"
+            )
+        return f"{anew}; what was handled behind that comes again"
+    if known is None and seen.mark == owner:
+        return (
+            f"{what} was missing and has been created again; how far it had been, nobody knows, "
+            "and it begins with the first entry"
+        )
     if known is None:
         return None
     if seen.found is not None:

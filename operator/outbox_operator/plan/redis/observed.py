@@ -38,11 +38,19 @@ class ObservedServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedGroup:
-    """A consumer group of a key; `lag` is None when the server does not know."""
+    """A consumer group of a key.
+
+    Attributes:
+        name: Its name.
+        pending: Entries given out and not acknowledged.
+        lag: Entries not given out yet; None: the server does not know.
+        delivered: First part of the id of the last entry that it gave out.
+    """
 
     name: str
     pending: int = 0
     lag: int | None = None
+    delivered: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,7 @@ class ObservedKey:
         first_id: First part of the first entry's id.
         last_id: Of the last id that it ever had.
         is_spent: Whether somebody has published with so large an id that no event can follow.
+        removed: Entries that others than the operator have ever removed; None: not known.
         groups: Who reads it.
     """
 
@@ -71,4 +80,5 @@ class ObservedKey:
     first_id: int = 0
     last_id: int = 0
     is_spent: bool = False
+    removed: int | None = None
     groups: tuple[ObservedGroup, ...] = ()

@@ -26,6 +26,9 @@ from outbox_operator.wire.times import format_time
 
 PartStatus = Literal["True", "False", "Unknown"]
 
+NOTICE_SECONDS: Final = 3600.0
+"""For so long a condition that informs speaks of what happened once."""
+
 ROUTINE: Final = frozenset(
     {
         Reason.NEW_GENERATION,
@@ -311,6 +314,11 @@ def fresh_for(status: Mapping[str, Any], now: datetime, interval: float) -> floa
 def stamp(now: datetime) -> str:
     """The time as status fields carry it."""
     return format_time(now, "seconds")
+
+
+def is_recent(time: str | None, now: datetime) -> bool:
+    """Whether what a status notes was within the last hour."""
+    return not due(time, now, NOTICE_SECONDS)
 
 
 def round_age(seconds: float) -> float:

@@ -16,7 +16,8 @@ from outbox_operator.reasons import Reason
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 ALWAYS_FALSE = {"Stalled", "Reconciling", "Lagging", "ForeignPublisher", "Unfenced",
-                "StreamLostEvents", "PositionsMoved", "Paused"}  # fmt: skip
+                "StreamLostEvents", "PositionsMoved", "GroupMoved", "LeftBehind",
+                "Paused"}  # fmt: skip
 
 
 def ago(**span: float) -> str:

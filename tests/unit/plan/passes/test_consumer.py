@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from outbox_operator.api import meta
-from outbox_operator.api.conditions import ConditionType
+from outbox_operator.api.conditions import Condition, ConditionType
 from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
 from outbox_operator.api.v1alpha1.common import NatsConnection
@@ -226,3 +226,22 @@ def test_who_is_looked_at_often(spec: dict[str, Any], wanted: int | None, asleep
     one = dataclasses.replace(one, status=status)
     assert is_asleep(one) is asleep
     assert not is_asleep(paused(one))
+
+
+def test_somebody_elses_durable_does_not_count_as_ours_at_the_next_pass() -> None:
+    resource = consumer()
+    theirs = dataclasses.replace(kept(resource, metadata={}), created="2026-01-01T00:00:00Z")
+    state = DurableState(name="billing", stream="ORDERS", created=theirs.created)
+    for before in (None, None, state):  # the last one is a status of before
+        if before is not None:
+            status = resource.status.model_copy(update={"consumer": before})
+            resource = dataclasses.replace(resource, status=status)
+        result = run(resource, DurableObserved(stream=ORDERS, consumer=theirs))
+        part = result.parts[-1]
+        assert (part.status, str(part.reason)) == ("False", "ConsumerExists")
+        assert result.state is None
+        said = Condition(
+            type=part.type.value, status="False", reason=str(part.reason), observedGeneration=1
+        )
+        status = EventConsumerStatus(consumer=result.state, conditions=[said])
+        resource = dataclasses.replace(resource, status=status)
