@@ -24,14 +24,15 @@ class RedisServer:
     """One server process that writes each command to disk before it answers. A context manager.
 
     Args:
-        program: Default: Valkey of the wheel.
+        program: Default: Valkey of the wheel, or what `OUTBOX_TEST_REDIS` names.
         **options: As in the server's configuration, with `_` for `-`; kept over restarts.
     """
 
     def __init__(self, program: Path | None = None, **options: str) -> None:
         self.options = {"appendonly": "yes", "appendfsync": "always", "save": "", **options}
         self.port = free_port()
-        self._program = program or installed_program()
+        named = os.environ.get("OUTBOX_TEST_REDIS")
+        self._program = program or (Path(named) if named else installed_program())
         self._directory = tempfile.TemporaryDirectory(prefix="outbox-redis-")
         self.folder = Path(self._directory.name)
         self._process = ServerProcess(self._program.name, self.folder / "server.log")

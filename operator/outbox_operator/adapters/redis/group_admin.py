@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator.adapters.redis.admin import RedisAdmin
-from outbox_operator.adapters.redis.entries import companion
+from outbox_operator.adapters.redis.entries import companion, parse_id
 from outbox_operator.adapters.redis.scripts import GROUP_DROP, GROUP_LOOK, GROUP_MAKE
 from outbox_operator.errors import ConflictError, RedisError
 from outbox_operator.plan.redis.groups import GroupFacts, ObservedGroupOf, marker
@@ -111,6 +111,8 @@ def _owner(text: bytes) -> Owner | None:
 
 def _facts(found: list[Any]) -> GroupFacts:
     last, pending, lag, readers, first, oldest, written, read, marked, deleted = found
+    for each in (last, *filter(None, (first, oldest, deleted))):
+        parse_id(each)
     return GroupFacts(
         delivered=last.decode(),
         pending=int(pending),
