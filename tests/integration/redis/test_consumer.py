@@ -132,7 +132,9 @@ async def test_what_others_have_in_hand_takes_no_room_from_a_pod(
     monkeypatch.setattr(loop, "_STALL_CHECK_SECONDS", 0.0)
     monkeypatch.setattr(group, "MOST_RESTING", 20)
     monkeypatch.setattr(group.RedisGroup, "most_in_flight", 20)
-    source = await RedisSource.create(redis_server, ack_wait=600.0, backoff_seconds=(600.0,))
+    source = await RedisSource.create(
+        redis_server, ack_wait=600.0, backoff_seconds=(600.0,), breaker_failures=0
+    )
     for number in range(30):
         await source.publish(number)
     async with redis_client(redis_server) as client:

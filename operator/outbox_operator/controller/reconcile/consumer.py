@@ -154,7 +154,7 @@ class ConsumerReconciler(BaseReconciler[Consumer, EventConsumerStatus]):
             durable, seen = await self._durables.ensure(resource, source, votes)
         waiting = unacknowledged(resource, durable)
         inbox = await ensure_tables(self.context, resource, self._tried, waiting, votes)
-        earlier = (*durable.parts, *inbox.parts)
+        earlier = tuple(part for part in (*durable.parts, *inbox.parts) if part.blocks)
         scaled: Scaled | None = None
         if any(part.reason == Reason.TAKEN_OVER for part in durable.parts):
             workload = await self._no_workload(resource)
