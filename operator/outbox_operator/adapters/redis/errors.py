@@ -9,7 +9,8 @@ from outbox_operator.reasons import Reason
 _MOST_CHARACTERS = 300
 _FULL = "OOM"
 _DENIED = "NOPERM"
-_DENIED_IN_SCRIPT = "ACL failure in script"
+_DENIED_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
+"""As Valkey and Redis 7.2 say it, and as Redis 7.0 does."""
 _REPEATED = ", with args"
 """Behind it a server repeats what it was sent: a password, or an event."""
 _LOGIN = ("WRONGPASS", "NOAUTH")
@@ -74,7 +75,7 @@ def reason_of(text: str) -> Reason:
 
 
 def _is_denied(text: str) -> bool:
-    return word(text) == _DENIED or _DENIED_IN_SCRIPT in text
+    return word(text) == _DENIED or any(part in text for part in _DENIED_IN_SCRIPT)
 
 
 def unreachable(error: BaseException, address: str) -> RedisError:

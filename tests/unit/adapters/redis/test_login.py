@@ -76,6 +76,11 @@ def test_an_authority_needs_tls() -> None:
             "PermissionDenied",
             "",
         ),
+        (
+            "The user executing the script can't run this command or subcommand script: 75cc",
+            "PermissionDenied",
+            "may not",
+        ),
         ("ERR unknown command 'AUTH', with args beginning with: 'a' 's3cret'", "StreamRefused", ""),
     ],
 )
