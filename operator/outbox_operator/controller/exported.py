@@ -40,7 +40,9 @@ class _Group:
 
     def take(self, values: Values | None, now: float) -> None:
         if values is not None:
-            self.values, self.looked_at = values, now
+            # One that is none, of a server that may say anything, would end everybody's page.
+            self.values = {one: value for one, value in values.items() if _is_number(value)}
+            self.looked_at = now
 
 
 @dataclass(slots=True)
@@ -174,6 +176,14 @@ class Exported(Collector):
         for labels, at in last.items():
             families[numbers.TASK_ENDED].add_metric(labels, at)
         return families.values()
+
+
+def _is_number(value: float) -> bool:
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def _family(one: Declaration) -> CounterMetricFamily | GaugeMetricFamily:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api import meta
 from outbox_operator.controller.exported import Exported
 from outbox_operator.controller.reconcile.background import Background
@@ -25,6 +26,7 @@ from outbox_operator.controller.reconcile.stream import StreamReconciler
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.settings import Settings
+from outbox_operator.errors import NatsError
 
 pytestmark = pytest.mark.integration
 
@@ -62,8 +64,14 @@ class ApiServer:
 
 
 @asynccontextmanager
-async def answering(document: object, **greeting: object) -> AsyncIterator[str]:
-    """A NATS server that answers every request with one document."""
+async def answering(document: object, more: int = 0, **greeting: object) -> AsyncIterator[str]:
+    """A NATS server that answers every request with one document.
+
+    Args:
+        document: The answer.
+        more: Bytes that are said to come behind it, and do not.
+        greeting: What it says of itself.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INFO " + json.dumps({**GREETING, **greeting}).encode() + b"\r\n")
@@ -78,8 +86,8 @@ async def answering(document: object, **greeting: object) -> AsyncIterator[str]:
                 elif words[0] == b"PUB":
                     await reader.readexactly(int(words[-1]) + 2)
                     said = json.dumps(document).encode()
-                    head = b"MSG %s %s %d\r\n" % (words[2], subscription, len(said))
-                    writer.write(head + said + b"\r\n")
+                    head = b"MSG %s %s %d\r\n" % (words[2], subscription, len(said) + more)
+                    writer.write(head + said + (b"" if more else b"\r\n"))
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
@@ -146,6 +154,7 @@ async def one_pass(url: str, api: ApiServer, **nats: object) -> None:
         ({"config": {"name": "ORDERS"}, "created": 5}, "a program other than JetStream"),
         ({"config": {"name": "ORDERS"}, "state": {"bytes": "x"}}, "a program other than JetStream"),
         ({"config": {"name": "ORDERS", "metadata": 5, "subjects": 5}}, "ended unexpectedly"),
+        ({"config": {"name": "ORDERS", "x": [[]] * 50_000}}, "a program other than JetStream"),
     ],
 )
 async def test_a_status_says_that_a_server_answers_nonsense(answer: object, words: str) -> None:
@@ -177,3 +186,28 @@ async def test_a_url_may_be_none() -> None:
     await one_pass("nats://nats:99999", api)
     assert "not the URL of a server" in api.ready["message"]
     assert api.ready["reason"] == "InvalidSpec"
+
+
+async def test_half_an_answer_takes_room_of_its_namespace_alone() -> None:
+    large = {"config": {"name": "ORDERS", "description": "x" * 1_000_000}}
+    connections = NatsConnections(lambda _user, _trigger: None, time.monotonic)
+
+    async def description(url: str, namespace: str) -> int:
+        admin = await connections.admin(NatsAuth(url=url), ObjectKey(meta.STREAM, namespace, "x"))
+        found = await admin.stream_info("ORDERS")
+        assert found is not None
+        return len(found.config["description"])
+
+    async with (
+        answering({}, more=16_000_000) as half,
+        answering(large) as theirs,
+        answering(large) as neighbours,
+    ):
+        try:
+            with pytest.raises(NatsError, match="no answer"):
+                await description(half, "shop")
+            with pytest.raises(NatsError, match="a program other than JetStream"):
+                await description(theirs, "shop")
+            assert await description(neighbours, "stock") == 1_000_000
+        finally:
+            await connections.close()

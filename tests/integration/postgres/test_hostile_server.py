@@ -196,6 +196,7 @@ async def test_a_login_costs_little_whatever_is_answered(answer: Answer, words: 
     [
         "SELECT repeat('x', 5000000)",
         "SELECT repeat('x', 1000) FROM generate_series(1, 10000)",
+        "SELECT FROM generate_series(1, 100000)",
         "DO $$ BEGIN FOR i IN 1..10000 LOOP RAISE NOTICE '%', repeat('x', 1000); END LOOP; END $$",
     ],
 )

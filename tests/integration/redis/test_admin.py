@@ -135,3 +135,19 @@ async def test_an_answer_that_is_none_is_bounded_and_said(answer: bytes, message
         with pytest.raises(OutboxError, match=message):
             await admin.server()
         await admin.close()
+
+
+async def test_a_number_is_no_larger_than_a_status_takes() -> None:
+    async with answering(b":" + b"9" * 400 + b"\r\n") as login, asyncio.timeout(SECONDS):
+        admin = await RedisAdmin.open(login, name="tests")
+        assert await admin.letters("orders.dlq") == 2**63 - 1
+        await admin.close()
+
+
+async def test_what_is_no_number_is_not_repeated() -> None:
+    async with answering(b"+secret\r\n") as login, asyncio.timeout(SECONDS):
+        admin = await RedisAdmin.open(login, name="tests")
+        with pytest.raises(OutboxError, match=r"no answer about key .* \(TypeError\)$") as caught:
+            await admin.letters("orders.dlq")
+        assert "secret" not in caught.value.message
+        await admin.close()

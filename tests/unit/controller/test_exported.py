@@ -157,3 +157,13 @@ def test_of_tasks_that_ended_the_last_of_each_kind() -> None:
     assert world.lines() == [f"{series} 10.0"]
     world.exported.end()
     assert world.lines() == []
+
+
+def test_a_number_that_is_too_large_for_one_ends_nobody_elses_page(world: World) -> None:
+    other = dataclasses.replace(OWNER, name="theirs")
+    world.uids[ObjectKey.of(other)] = other.uid
+    values = {numbers.BACKLOG_ROWS: 10**400, numbers.PUBLISHED: 1}
+    world.put(Sampled(labels=("shop", "theirs"), values=values, at=1000.0, pods={}), other)
+    lines = world.lines()
+    assert BACKLOG in lines
+    assert not [one for one in lines if "backlog_rows" in one and "theirs" in one]

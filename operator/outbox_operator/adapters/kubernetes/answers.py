@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from pydantic_core import from_json, to_json
 
+from outbox_operator.adapters.json_memory import NODE_BYTES, memory_of
 from outbox_operator.api import meta
 
 MOST_MEMORY: Final = 1024 * 1024
@@ -31,8 +32,6 @@ _SMALL_BYTES: Final = 32 * 1024
 """An answer of this size can be too much by its nesting only."""
 _MOST_AT_ONCE: Final = 16 * 1024 * 1024
 """Memory that an answer may take, roughly, before any of it is left out."""
-_MARKS: Final = (b"{", b"[", b",")
-"""There are no more values in an answer than these."""
 _INFLATION: Final = 24
 """Of a dense text of JSON, `{},{},…`, when it becomes values."""
 _LONG_BYTES: Final = 256 * 1024
@@ -42,7 +41,6 @@ _CHUNK_BYTES: Final = 256 * 1024
 _PARTS: Final = ("spec", "status", "data", "binaryData")
 _LISTS_OF_METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 _LONGEST_SCALAR: Final = 256
-_NODE_BYTES: Final = 64
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]')
 _TOO_DEEP: Final = f"nested deeper than {MOST_DEPTH} levels".encode()
 
@@ -59,7 +57,7 @@ def decoded(payload: bytes) -> Any:
 
     Raises ValueError: Not JSON.
     """
-    if len(payload) + _NODE_BYTES * sum(map(payload.count, _MARKS)) <= _MOST_AT_ONCE:
+    if memory_of(payload) <= _MOST_AT_ONCE:
         with contextlib.suppress(ValueError):  # nested too deep, or not JSON
             value = from_json(payload)
             if len(payload) > _SMALL_BYTES and isinstance(value, dict):
@@ -192,13 +190,13 @@ def _problem(value: Any) -> str | None:
         below: list[Any] = []
         for one in level:
             if isinstance(one, dict):
-                memory += _NODE_BYTES + sum(_NODE_BYTES + len(key) for key in one)
+                memory += NODE_BYTES + sum(NODE_BYTES + len(key) for key in one)
                 below += one.values()
             elif isinstance(one, list):
-                memory += _NODE_BYTES
+                memory += NODE_BYTES
                 below += one
             else:
-                memory += _NODE_BYTES + (len(one) if isinstance(one, str) else 0)
+                memory += NODE_BYTES + (len(one) if isinstance(one, str) else 0)
             if memory > MOST_MEMORY:
                 return f"it takes more than {MOST_MEMORY // 1024} KiB"
         level = below

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 import nats.errors
 from nats.aio.msg import Msg
 
+from outbox_operator.adapters.json_memory import decoded_within
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import (
@@ -36,8 +37,14 @@ T = TypeVar("T")
 
 REQUEST_SECONDS: Final = 5.0
 _USER_INFO: Final = "$SYS.REQ.USER.INFO"
-_LARGEST_ANSWER: Final = 8 * 1024 * 1024
-"""A server that a tenant names may answer anything; JSON takes ten times its size in memory."""
+_MOST_MEMORY: Final = 16 * 1024 * 1024
+"""A server that a tenant names may answer anything. A page of a hundred thousand subjects takes
+12 MB."""
+_MOST_OF_ONE: Final = 2 * 1024 * 1024
+"""Of what is kept while others are asked: the configuration of a stream or durable consumer."""
+_OF_ONE: Final = (
+    "STREAM.INFO.", "STREAM.CREATE.", "STREAM.UPDATE.", "CONSUMER.INFO.", "CONSUMER.CREATE.",
+)  # fmt: skip
 
 
 class JetStreamApi:
@@ -128,7 +135,8 @@ class JetStreamApi:
             )
         except nats.errors.NoRespondersError as error:
             raise no_responders(self.auth, self.client, what) from error
-        return _document(answer, self.auth, what)
+        one = verb.startswith(_OF_ONE) and "subjects_filter" not in (body or {})
+        return _document(answer, self.auth, what, _MOST_OF_ONE if one else _MOST_MEMORY)
 
     def understood(self, make: Callable[[Mapping[str, Any]], T], answer: Any, what: str) -> T:
         """What is made of an answer of a server that may say anything. Raises NatsError."""
@@ -289,11 +297,9 @@ def _look_at(asking: asyncio.Task[Msg]) -> None:
         asking.exception()
 
 
-def _document(answer: bytes, auth: NatsAuth, what: str) -> dict[str, Any]:
+def _document(answer: bytes, auth: NatsAuth, what: str, most: int = _MOST_MEMORY) -> dict[str, Any]:
     try:
-        if len(answer) > _LARGEST_ANSWER:
-            raise ValueError("too large")
-        document = json.loads(answer)
+        document = decoded_within(answer, most)
         error = document.get("error")
     except (ValueError, AttributeError, RecursionError) as problem:
         raise NatsError(

@@ -17,6 +17,7 @@ from nats.aio.client import RawCredentials
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.nats.errors import connection_error, login_error
+from outbox_operator.adapters.nats.frame_reader import AnswerRoom
 from outbox_operator.aio import heed_cancellation
 from outbox_operator.errors import CredentialsError, OutboxError, UnsupportedServerError
 
@@ -40,6 +41,7 @@ async def connect(
     on_closed: Callback | None = None,
     on_refused: Callable[[CredentialsError], None] | None = None,
     timeout: float = CONNECT_SECONDS,
+    room: AnswerRoom | None = None,
 ) -> WireClient:
     """Connect, trying each server once. Later losses are healed by the client without end.
 
@@ -53,6 +55,7 @@ async def connect(
         on_refused: Called each time the server refuses the login of a connection that was lost.
             The client goes on trying, with the same login.
         timeout: Seconds allowed per server.
+        room: For large messages of a server that this process is not to suffer from.
 
     Raises:
         NatsError: No server answers; names address and reason.
@@ -61,7 +64,7 @@ async def connect(
     """
     auth.check()
     tls = auth.tls_context()
-    client = WireClient(address=auth.address, wants_tls=auth.wants_tls)
+    client = WireClient(address=auth.address, wants_tls=auth.wants_tls, room=room)
     attempts_left = len(auth.servers)
     established = False
 

@@ -24,7 +24,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from outbox_operator.adapters.nats.frame_reader import FrameReader, Sink
+from outbox_operator.adapters.nats.frame_reader import AnswerRoom, FrameReader, Sink
 from outbox_operator.aio import heed_cancellation
 from outbox_operator.wire.subjects import covers
 
@@ -73,13 +73,14 @@ class WireClient(Client):
     Args:
         address: For the log; holds no secret.
         wants_tls: Refuse to log in over clear text.
+        room: As of `FrameReader`.
     """
 
-    def __init__(self, *, address: str, wants_tls: bool) -> None:
+    def __init__(self, *, address: str, wants_tls: bool, room: AnswerRoom | None = None) -> None:
         super().__init__()
         self._address = address
         self._wants_tls = wants_tls
-        self._frames = FrameReader(self, self._server_said)
+        self._frames = FrameReader(self, self._server_said, room)
         self._ps = self._frames
         self._watches: list[tuple[Denial, OnDenied]] = []
         self._said: set[str] = set()
@@ -214,6 +215,7 @@ class WireClient(Client):
             await super().close()
         finally:
             cut.cancel()
+            self._frames.reset()  # and what has come of a message
 
     async def abandon(self) -> None:
         """Close at once, whatever state it is in; what is not sent yet never will be."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from nats.aio.client import Client
 from nats.errors import ProtocolError
@@ -24,8 +25,36 @@ _LONGEST_LINE: Final = 64 * 1024
 _LARGEST_MESSAGE: Final = 64 * 1024 * 1024
 """What `max_payload` of a server can be at most."""
 
+_SMALL_BYTES: Final = 256 * 1024
+"""A message that every connection may keep while the rest of it is on its way."""
+_ROOM_BYTES: Final = 16 * 1024 * 1024
+
 _MALFORMED: Final = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What nats-py stumbles with over a greeting that is none."""
+
+
+class AnswerRoom:
+    """Memory for large messages that have come in part, of many connections together.
+
+    A server may begin the largest message on each connection and leave it at that, until it is
+    noticed that it says nothing else. A process that talks to servers of many tenants gives each a
+    room of its own.
+    """
+
+    def __init__(self) -> None:
+        self._taken: WeakKeyDictionary[FrameReader, int] = WeakKeyDictionary()
+
+    def take(self, reader: FrameReader, size: int) -> bool:
+        """Have room for a message; False: there is none."""
+        if size > _SMALL_BYTES:
+            if sum(self._taken.values()) + size > _ROOM_BYTES:
+                return False
+            self._taken[reader] = size
+        return True
+
+    def leave(self, reader: FrameReader) -> None:
+        """The message is whole, or will not come."""
+        self._taken.pop(reader, None)
 
 
 class FrameReader(Parser):
@@ -34,9 +63,14 @@ class FrameReader(Parser):
     Args:
         on_error: Told the server's words of each `-ERR`, before nats-py acts on it: that one
             keeps only the last, in small letters.
+        room: For large messages. One that it has no room for comes without its content: whoever
+            asked does not understand that answer. None: there is room for any.
     """
 
-    def __init__(self, client: Client, on_error: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, client: Client, on_error: Callable[[bytes], None], room: AnswerRoom | None = None
+    ) -> None:
+        self._room = room
         self._sinks: dict[bytes, Sink] = {}
         self._on_error = on_error
         super().__init__(client)
@@ -55,6 +89,10 @@ class FrameReader(Parser):
         self._parts: list[bytes] = []
         self._have = 0
         self._need = 0
+        self._skip = 0
+        """Bytes to come of a message that there is no room for."""
+        if self._room is not None:
+            self._room.leave(self)
         self._age = getattr(self, "_age", 0) + 1
 
     async def parse(self, data: bytes = b"") -> None:
@@ -63,6 +101,10 @@ class FrameReader(Parser):
         Raises:
             ProtocolError: It is not the NATS protocol.
         """
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
         if self._parts:
             # A large message comes in many pieces; they are joined once.
             self._parts.append(data)
@@ -71,6 +113,8 @@ class FrameReader(Parser):
                 return
             data = b"".join(self._parts)
             self._parts = []
+            if self._room is not None:
+                self._room.leave(self)
         start, end, age = 0, len(data), self._age
         sinks, stats = self._sinks, self.nc.stats
         while start < end:
@@ -107,7 +151,14 @@ class FrameReader(Parser):
             if stop + 2 > end:
                 if size > _LARGEST_MESSAGE:
                     raise ProtocolError("nats: a message larger than any server takes")
-                self._need = stop + 2 - start
+                if self._room is None or self._room.take(self, size):
+                    self._need = stop + 2 - start
+                    break
+                if words[2] not in sinks:
+                    # The name and numbers of a message without headers.
+                    told = words[1 : -2 if headed else -1]
+                    await super().parse(b"MSG %s 0\r\n\r\n" % b" ".join(told))
+                self._skip, start = stop + 2 - end, end
                 break
             sink = sinks.get(words[2])
             if sink is None:

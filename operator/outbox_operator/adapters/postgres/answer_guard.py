@@ -22,6 +22,8 @@ MOST_ITERATIONS: Final = 600_000
 MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Between two statements. The operator's own questions have answers of a few kB. Rows, and JSON,
 take up to twenty times their size in memory."""
+_MESSAGE_BYTES: Final = 64
+"""Of memory that each message takes besides what is in it: rows may hold nothing at all."""
 _MOST_LOGIN_BYTES: Final = 64 * 1024
 _MOST_COLUMNS_BYTES: Final = 16 * 1024
 _PLAIN_TYPES: Final = frozenset({
@@ -130,7 +132,7 @@ class AnswerGuard(asyncio.Protocol):
             if kind == _READY:
                 self._answer, self._serving = 0, True
             else:
-                self._answer += size
+                self._answer += _MESSAGE_BYTES + size
             taken = min(1 + size, len(data) - end)
             self._rest = 1 + size - taken
             end += taken
@@ -148,7 +150,7 @@ class AnswerGuard(asyncio.Protocol):
             return f"an answer to the login is over {_MOST_LOGIN_BYTES} bytes"
         if kind == _COLUMNS and size > _MOST_COLUMNS_BYTES:
             return f"the names of columns are over {_MOST_COLUMNS_BYTES} bytes"
-        if self._answer + size > MOST_ANSWER_BYTES:
+        if self._answer + _MESSAGE_BYTES + size > MOST_ANSWER_BYTES:
             return f"the answer to a statement is over {MOST_ANSWER_BYTES} bytes"
         return None
 

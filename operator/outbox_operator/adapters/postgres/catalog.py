@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
+from outbox_operator.adapters.json_memory import decoded_within
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.plan.postgres import archive_access, functions, wakeup
@@ -102,7 +102,7 @@ async def _policies(connection: Connection, schema: str) -> ObservedPolicies:
                 name=row["name"],
                 restricts=row["restricts"],
                 command=row["command"],
-                roles=tuple(json.loads(row["roles"])),
+                roles=tuple(decoded_within(row["roles"])),
                 sees=row["sees"] or "",
             )
             for row in rows
@@ -134,7 +134,7 @@ async def _read(
     """What the catalog says of tables with these names, and functions with these arguments."""
     text = statement("admin_catalog", named="$6", arguments="$7")
     document = await connection.fetchval(text, *_names(tables), schema, arguments)
-    found: dict[str, Any] = json.loads(document)
+    found: dict[str, Any] = decoded_within(document)
     return {**found, "fingerprint": sha256(document.encode()).hexdigest()}
 
 
@@ -220,8 +220,8 @@ async def _rights(
         [grant.privilege for _, grant in rights],
         [grant.column for _, grant in rights],
     )
-    held = frozenset(number - 1 for number in json.loads(found["granted"]))
-    return str(found["identity"]), frozenset(json.loads(found["roles"])), held
+    held = frozenset(number - 1 for number in decoded_within(found["granted"]))
+    return str(found["identity"]), frozenset(decoded_within(found["roles"])), held
 
 
 def _wanted_rights(

@@ -5,7 +5,6 @@ Called by the controller for a `diagnose` task; `plan.doctor` judges. A handful 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from outbox_operator.adapters.json_memory import decoded_within
 from outbox_operator.adapters.postgres.connection import Connection, server_certificate
 from outbox_operator.adapters.postgres.cursors import read_cursors
 from outbox_operator.adapters.postgres.errors import errors
@@ -86,7 +86,7 @@ class PostgresLook:
             roles: That log in for us, the one that owns the tables first.
         """
         with errors(self._target):
-            found = json.loads(
+            found = decoded_within(
                 await self._connection.fetchval(
                     statement("diagnose_server"), list(roles), LONG_SECONDS, _NAMED
                 )

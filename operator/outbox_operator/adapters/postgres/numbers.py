@@ -6,7 +6,6 @@ of them are looked at together (`glances`) between two passes over each.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import Final
 
 import asyncpg
 
+from outbox_operator.adapters.json_memory import decoded_within
 from outbox_operator.adapters.postgres import catalog
 from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.cursors import foreign_problem
@@ -92,7 +92,7 @@ def _reading(row: asyncpg.Record) -> Reading:
     return Reading(
         numbers=_numbers(row, BACKLOG_CAP),
         behind=row["behind"],
-        foreign=foreign_problem(json.loads(row["cursors"] or "[]")),
+        foreign=foreign_problem(decoded_within(row["cursors"] or "[]")),
     )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from outbox_operator.adapters.redis.connection import Wire
-from outbox_operator.adapters.redis.entries import LARGEST_NUMBER, companion, parse_id
+from outbox_operator.adapters.redis.entries import LARGEST_NUMBER, companion, number, parse_id
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.scripts import CLAIM, DROP, LOOK, TRIM, Script
 from outbox_operator.errors import ConflictError, OutboxError, RedisError
@@ -179,7 +179,7 @@ class RedisAdmin:
         with self.understood(f"key {name}"):
             what, count, group = answer
             kept = group.decode("utf-8", "replace")[:_MOST_TEXT] if what == b"KEPT" else None
-            return Trimmed(int(count), kept, more=what == b"MORE")
+            return Trimmed(number(count), kept, more=what == b"MORE")
 
     async def letters(self, name: str) -> int:
         """How many dead letters there are at a key.
@@ -187,7 +187,9 @@ class RedisAdmin:
         Raises:
             OutboxError: The server is away, or refuses.
         """
-        return int(await self._wire.ask(f"count key {name}", "XLEN", name))
+        found = await self._wire.ask(f"count key {name}", "XLEN", name)
+        with self.understood(f"key {name}"):
+            return number(found)
 
     async def drop(self, name: str, uid: str, letters: str) -> bool:
         """Delete a key with its companion and dead letters, if it has a mark. Whether it had."""
@@ -233,8 +235,8 @@ def _key(name: str, found: list[Any]) -> ObservedKey:
         name=name,
         created=created or None,
         mark=mark,
-        entries=int(entries),
-        bytes=int(size) if size >= 0 else None,
+        entries=number(entries),
+        bytes=number(size) if size >= 0 else None,
         first_id=parse_id(first)[0] if first else 0,
         last_id=last_id,
         is_spent=last_id > LARGEST_NUMBER,
@@ -242,8 +244,8 @@ def _key(name: str, found: list[Any]) -> ObservedKey:
         groups=tuple(
             ObservedGroup(
                 name=group.decode("utf-8", "replace"),
-                pending=int(pending),
-                lag=int(lag) if lag >= 0 else None,
+                pending=number(pending),
+                lag=number(lag) if lag >= 0 else None,
                 delivered=parse_id(delivered)[0],
             )
             for group, pending, lag, delivered in found[3]

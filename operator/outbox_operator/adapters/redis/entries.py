@@ -20,12 +20,21 @@ LARGEST_NUMBER: Final = 2**62
 """Of an event: cursors keep them with a sign, and there has to be room above."""
 MOST_FIELDS: Final = 3000
 """Of an entry: Lua hands no more than 8000 texts to a command."""
+MOST: Final = 2**63 - 1
+"""What a status takes."""
 _MSG_ID: Final = MSG_ID.encode()
 _EMISSION: Final = EMISSION.encode()
 _BEGIN: Final = len("NATS/1.0\r\n")
 _END: Final = len("\r\n\r\n")
 _EVENT_TYPE: Final = EVENT_TYPE.encode()
 _ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+
+
+def number(found: object) -> int:
+    """A number as a server says it, which may say anything. Raises TypeError: it is none."""
+    if not isinstance(found, int):
+        raise TypeError
+    return max(0, min(found, MOST))
 
 
 def companion(key: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator.adapters.redis.admin import RedisAdmin
-from outbox_operator.adapters.redis.entries import companion, parse_id
+from outbox_operator.adapters.redis.entries import companion, number, parse_id
 from outbox_operator.adapters.redis.scripts import GROUP_DROP, GROUP_LOOK, GROUP_MAKE
 from outbox_operator.errors import ConflictError, RedisError
 from outbox_operator.plan.redis.groups import GroupFacts, ObservedGroupOf, marker
@@ -67,20 +67,21 @@ class GroupAdmin:
         """
         key, group, before = str(wanted["key"]), str(wanted["group"]), wanted["replaces"]
         owner: Owner = wanted["owner"]
-        what, text = await self._admin.run(
+        answer = await self._admin.run(
             f"make group {group} of key {key}", GROUP_MAKE, [key, companion(key)], group,
             str(wanted["behind"]), _text(before), _text(owner),
             "" if before is None else marker(before.uid), marker(owner.uid), int(wanted["sets"]),
         )  # fmt: skip
+        with self._admin.understood(f"group {group} of key {key}"):
+            what, text = answer[0], answer[1].decode("utf-8", "replace")[:_MOST_TEXT]
         if what in (b"TYPE", b"MARK"):
             raise ConflictError(
                 f"Redis at {self._admin.login.address}: key {key} has just changed: "
-                f"{'it holds a ' + text.decode() if text else 'somebody has marked the group'}"
+                f"{'it holds a ' + text if text else 'somebody has marked the group'}"
             )
         if what != b"OK":
             raise RedisError(
-                f"Redis at {self._admin.login.address}: group {group} of key {key}: "
-                f"{text.decode('utf-8', 'replace')[:_MOST_TEXT]}",
+                f"Redis at {self._admin.login.address}: group {group} of key {key}: {text}",
                 reason=Reason.STREAM_REFUSED,
             )
         return await self.group(key, group, owner.uid)
@@ -115,9 +116,9 @@ def _facts(found: list[Any]) -> GroupFacts:
         parse_id(each)
     return GroupFacts(
         delivered=last.decode(),
-        pending=int(pending),
-        lag=int(lag) if lag >= 0 else None,
-        readers=int(readers),
+        pending=number(pending),
+        lag=number(lag) if lag >= 0 else None,
+        readers=number(readers),
         first_pending=first.decode() or None,
         oldest=oldest.decode() or None,
         written=parse_time(written.decode("utf-8", "replace") or None),

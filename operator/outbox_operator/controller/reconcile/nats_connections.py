@@ -14,13 +14,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 from outbox_operator.adapters.nats import connection as nats_adapter
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.advisories import Heard, listen_for_changes
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.errors import disconnected_error
+from outbox_operator.adapters.nats.frame_reader import AnswerRoom
 from outbox_operator.controller.reconcile.places import IDLE_SECONDS, REFUSAL_SECONDS
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.errors import OutboxError
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ class NatsConnections:
         self._cares_for = cares_for
         self._clock = clock
         self._entries: dict[NatsAuth, _NatsEntry] = {}
+        self._rooms: WeakValueDictionary[str, AnswerRoom] = WeakValueDictionary()
+        """By namespace."""
 
     async def admin(self, auth: NatsAuth, user: Any = None) -> JetStreamAdmin:
         """JetStream administration over the shared connection of a login.
@@ -90,6 +95,7 @@ class NatsConnections:
                     on_disconnected=lambda: self._changed(auth, "nats disconnected"),
                     on_reconnected=lambda: self._changed(auth, "nats reconnected"),
                     on_closed=lambda: self._changed(auth, "nats closed the session"),
+                    room=self._room(entry),
                 )
             except OutboxError as error:
                 refusal = copy.copy(error)
@@ -100,6 +106,14 @@ class NatsConnections:
             entry.refused = None
             entry.admin = JetStreamAdmin(entry.connection, auth)
             return entry.admin
+
+    def _room(self, entry: _NatsEntry) -> AnswerRoom:
+        """Where large answers come in: that of a namespace which uses the login."""
+        namespace = next((one.namespace for one in entry.users if isinstance(one, ObjectKey)), "")
+        room = self._rooms.get(namespace)
+        if room is None:
+            room = self._rooms[namespace] = AnswerRoom()
+        return room
 
     def _changed(self, auth: NatsAuth, trigger: str) -> None:
         entry = self._entries.get(auth)

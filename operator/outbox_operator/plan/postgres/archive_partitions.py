@@ -76,19 +76,33 @@ def slot(moment: datetime, step: int) -> datetime:
 
 
 def _missing(one: ClassTable, slots: Iterable[datetime], step: int) -> Iterator[Stretch]:
-    """What of these slots no partition covers; a length that changed leaves parts of slots."""
-    taken = sorted(
-        (leaf.low, leaf.high)
-        for leaf in one.leaves
-        if leaf.low is not None and leaf.high is not None
-    )
+    """What of these slots, in their order, no partition covers; a length that changed leaves parts
+    of slots."""
+    taken, at = _taken(one.leaves), 0
     for low in slots:
         end = low + timedelta(seconds=step)
-        for first, last in taken:
-            if last <= low or first >= end:
-                continue
-            if first > low:
-                yield Stretch(name=leaf_name(one.name, low), low=low, high=first)
-            low = last
+        # Each is looked at once: a server may tell of tens of thousands.
+        while at < len(taken) and taken[at][0] < end:
+            first, last = taken[at]
+            if last > low:
+                if first > low:
+                    yield Stretch(name=leaf_name(one.name, low), low=low, high=first)
+                low = last
+            if last > end:
+                break  # it covers some of the next slot as well
+            at += 1
         if low < end:
             yield Stretch(name=leaf_name(one.name, low), low=low, high=end)
+
+
+def _taken(leaves: Iterable[Leaf]) -> list[tuple[datetime, datetime]]:
+    """What partitions cover, in order and without overlaps."""
+    found: list[tuple[datetime, datetime]] = []
+    for low, high in sorted(
+        (leaf.low, leaf.high) for leaf in leaves if leaf.low is not None and leaf.high is not None
+    ):
+        if found and low <= found[-1][1]:
+            found[-1] = found[-1][0], max(high, found[-1][1])
+        else:
+            found.append((low, high))
+    return found

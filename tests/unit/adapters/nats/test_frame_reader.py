@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
 from nats.errors import ProtocolError
 
-from outbox_operator.adapters.nats.frame_reader import FrameReader, parse_headers
+from outbox_operator.adapters.nats.frame_reader import AnswerRoom, FrameReader, parse_headers
 
 HEADERS = b"NATS/1.0\r\nCe-Id: 1\r\n\r\n"
 HMSG = b"HMSG a.b 7 reply.1 %d %d\r\n%bpayload\r\n" % (len(HEADERS), len(HEADERS) + 7, HEADERS)
@@ -39,9 +40,9 @@ class Driver:
         self.reader.reset()
 
 
-def reader() -> tuple[FrameReader, Driver, list[Any]]:
+def reader(room: AnswerRoom | None = None) -> tuple[FrameReader, Driver, list[Any]]:
     driver, messages = Driver(), []
-    made = driver.reader = FrameReader(driver, driver.errors.append)  # type: ignore[arg-type]
+    made = driver.reader = FrameReader(driver, driver.errors.append, room)  # type: ignore[arg-type]
     made.route(7, lambda *message: messages.append(message))
     return made, driver, messages
 
@@ -114,3 +115,56 @@ async def test_something_else_than_nats_is_refused(line: bytes) -> None:
 )
 def test_parse_headerss(block: bytes, found: dict[str, str]) -> None:
     assert parse_headers(block) == found
+
+
+LARGE = 12 * 1024 * 1024
+
+
+async def begun(made: FrameReader, size: int, sent: int) -> None:
+    """A message of which a part has come."""
+    await made.parse(b"MSG x 8 r %d\r\n" % size)
+    for _ in range(sent // 65536):
+        await made.parse(bytes(65536))
+
+
+async def test_large_messages_that_do_not_come_whole_take_the_room_of_one() -> None:
+    room = AnswerRoom()
+    made = [reader(room) for _ in range(8)]
+    tracemalloc.start()
+    try:
+        for each, _, _ in made:
+            await begun(each, LARGE, LARGE // 2)
+        assert tracemalloc.get_traced_memory()[0] < LARGE
+    finally:
+        tracemalloc.stop()
+    # The others come without what is in them, and so at once.
+    assert [len(driver.told) for _, driver, _ in made] == [0] + [1] * 7
+    for each, driver, _ in made:
+        await each.parse(bytes(LARGE // 2) + b"\r\n" + MSG + OTHER)
+        assert driver.told[-1] == (8, b"x", b"r", b"hi", None)
+    assert [len(driver.told[0][3]) for _, driver, _ in made] == [LARGE] + [0] * 7
+
+
+async def test_there_is_room_again_once_a_message_is_whole_or_its_connection_ended() -> None:
+    room = AnswerRoom()
+    (first, told, _), (second, others, _) = reader(room), reader(room)
+    await begun(first, LARGE, 0)
+    await first.parse(bytes(LARGE) + b"\r\n")
+    await begun(second, LARGE, 0)
+    await second.parse(b"")
+    second.reset()
+    await begun(first, LARGE, 0)
+    await first.parse(bytes(LARGE) + b"\r\n")
+    assert [len(one[3]) for one in told.told] == [LARGE, LARGE]
+    assert others.told == []
+
+
+async def test_what_has_no_room_and_headers_or_a_sink() -> None:
+    room = AnswerRoom()
+    (first, _, _), (second, driver, messages) = reader(room), reader(room)
+    await begun(first, LARGE, 0)
+    for head in (b"HMSG x 8 r 100 %d\r\n", b"HMSG x 8 100 %d\r\n", b"MSG a.b 7 %d\r\n"):
+        await second.parse(head % LARGE + bytes(1000))
+        await second.parse(bytes(LARGE - 1000) + b"\r\n" + MSG)
+    assert driver.told == [(8, b"x", b"r", b"", None), (8, b"x", b"", b"", None)]
+    assert messages == [(b"a.b", b"", b"", b"h\r\nlo")] * 3
