@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from support.tcp_proxy import TcpProxy
+from support.tcp_proxy import Talk, TcpProxy
 
 _LATE_SECONDS: Final = 0.2
 """Messages that are requested arrive sooner."""
@@ -34,14 +34,15 @@ class OvertakingProxy(TcpProxy):
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        talk: Talk,
         *,
-        counted: bool = False,
+        asks: bool = False,
     ) -> None:
         async with asyncio.TaskGroup() as group:
             async for frame in _frames(reader):
                 head = frame.partition(b"\r\n")[0]
-                asks = head.startswith((b"PUB ", b"HPUB ")) and b".CONSUMER.MSG.NEXT." in head
-                if asks and self.late:
+                pulls = head.startswith((b"PUB ", b"HPUB ")) and b".CONSUMER.MSG.NEXT." in head
+                if pulls and self.late:
                     self._request, self._server_writer = self._request + frame, writer
                 elif head.startswith((b"MSG ", b"HMSG ")) and b'"num_ack_pending"' in frame:
                     group.create_task(self._answer_late(frame, writer))

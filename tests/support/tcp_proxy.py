@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self
 
 _CHUNK_BYTES = 64 * 1024
@@ -25,6 +26,10 @@ class TcpProxy:
         bytes_per_second: Pass on no more than this, per connection and direction; 0: any.
         held: Pieces that `hold` keeps back at the moment.
         held_bytes: How many bytes of them came from the client.
+        turns: How often clients said something after they had been answered: round trips.
+        lose_answer_to: Cut the connection instead of passing on what answers the next piece that
+            holds these bytes; empty: none.
+        lost: How often that was done.
     """
 
     def __init__(self, target: Callable[[], int]) -> None:
@@ -38,6 +43,9 @@ class TcpProxy:
         self.bytes_per_second = 0
         self.held = 0
         self.held_bytes = 0
+        self.turns = 0
+        self.lose_answer_to = b""
+        self.lost = 0
 
     async def start(self) -> Self:
         """Listen on a free port."""
@@ -114,9 +122,10 @@ class TcpProxy:
             await self._flowing.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target())
             ends.append(far_writer)
+            talk = Talk()
             pumps = [
-                asyncio.create_task(self._pump(reader, far_writer, counted=True)),
-                asyncio.create_task(self._pump(far_reader, writer)),
+                asyncio.create_task(self._pump(reader, far_writer, talk, asks=True)),
+                asyncio.create_task(self._pump(far_reader, writer, talk)),
             ]
             try:
                 await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -137,27 +146,47 @@ class TcpProxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        talk: Talk,
         *,
-        counted: bool = False,
+        asks: bool = False,
     ) -> None:
         """Forward until one side ends."""
         flowing = self._flowing
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
+                if asks:
+                    self._asked(talk, data)
+                elif talk.unheard:
+                    self.lost += 1
+                    return
+                talk.answered = not asks
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 if self.bytes_per_second:
                     await asyncio.sleep(len(data) / self.bytes_per_second)
                 self.held += 1
-                self.held_bytes += len(data) if counted else 0
+                self.held_bytes += len(data) if asks else 0
                 try:
                     await flowing.wait()
                 finally:
                     self.held -= 1
-                    self.held_bytes -= len(data) if counted else 0
+                    self.held_bytes -= len(data) if asks else 0
                 writer.write(data)
                 await writer.drain()
             await flowing.wait()
+
+    def _asked(self, talk: Talk, data: bytes) -> None:
+        self.turns += talk.answered
+        if self.lose_answer_to and self.lose_answer_to in data:
+            self.lose_answer_to, talk.unheard = b"", True
+
+
+@dataclass(slots=True)
+class Talk:
+    """Of one connection: whether the server spoke last, and whether the client is not to hear."""
+
+    answered: bool = True
+    unheard: bool = False
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from outbox_operator.consumer import Context, DeadLetter, ReceivedEvent
 from outbox_operator.wire.config import InboxConfig
 from support.consuming import Source, calling, consuming, metric
 from support.outbox import migrate_inbox
+from support.tcp_proxy import TcpProxy
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -114,7 +114,7 @@ async def test_a_commit_whose_answer_is_lost_took_effect_once(
 ) -> None:
     """Whether it was committed is asked of the server, not guessed."""
     port = int(database.rpartition(":")[2].partition("/")[0])
-    proxy = await Silencing(port).start()
+    proxy = await TcpProxy(lambda: port).start()
     (tmp_path / "url").write_text(database.replace(f":{port}/", f":{proxy.port}/"))
     source = await Source.create(client, stream_prefix, max_deliver=1, ordering="PerKey")
     await source.create_ordered()
@@ -140,52 +140,3 @@ async def test_a_commit_whose_answer_is_lost_took_effect_once(
     assert calls == [event_id]
     assert proxy.lost == 1
     assert await source.dead_letters() == []
-
-
-class Silencing:
-    """Forwards to PostgreSQL, and cuts the connection instead of passing one answer on."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self.lose_answer_to = b""
-        self.lost = 0
-        self._pumps: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> Silencing:
-        """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-        return self
-
-    async def close(self) -> None:
-        """End."""
-        self._server.close()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        silent = asyncio.Event()
-
-        async def there() -> None:
-            while data := await reader.read(65536):
-                if self.lose_answer_to and self.lose_answer_to in data:
-                    self.lose_answer_to = b""
-                    silent.set()
-                far_writer.write(data)
-
-        async def back() -> None:
-            while data := await far_reader.read(65536):
-                if silent.is_set():
-                    self.lost += 1
-                    return
-                writer.write(data)
-
-        pumps = {asyncio.create_task(there()), asyncio.create_task(back())}
-        self._pumps |= pumps
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        for end in (far_writer, writer):
-            end.transport.abort()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import datetime as dt
 import uuid
@@ -12,70 +11,25 @@ from typing import Any
 import asyncpg
 import pytest
 
-from outbox_operator.adapters.postgres import lent_connection
+from outbox_operator.adapters.postgres import pipelined_begin
 from outbox_operator.adapters.postgres.inbox import InboxStore, Record
 from outbox_operator.adapters.postgres.inbox_errors import CommitRefusedError
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import PostgresError
 from support.outbox import migrate_inbox
+from support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.integration
 
 
-class Counting:
-    """Forwards to PostgreSQL, and counts how often it is asked after it has answered."""
-
-    def __init__(self, target: int) -> None:
-        self._target = target
-        self._pumps: set[asyncio.Task[None]] = set()
-        self.turns = 0
-
-    async def start(self) -> None:
-        """Listen."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-
-    async def close(self) -> None:
-        """End."""
-        self._server.close()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        answered = True
-
-        async def there() -> None:
-            nonlocal answered
-            while data := await reader.read(65536):
-                self.turns += answered
-                answered = False
-                far_writer.write(data)
-
-        async def back() -> None:
-            nonlocal answered
-            while data := await far_reader.read(65536):
-                answered = True
-                writer.write(data)
-
-        pumps = {asyncio.create_task(there()), asyncio.create_task(back())}
-        self._pumps |= pumps
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-        for pump in pumps:
-            pump.cancel()
-        for end in (far_writer, writer):
-            end.transport.abort()
-
-
 @pytest.fixture
-async def counting(database: str) -> AsyncIterator[Counting]:
+async def counting(database: str) -> AsyncIterator[TcpProxy]:
     await migrate_inbox(database)
     owner = await asyncpg.connect(database)
     await owner.execute("CREATE TABLE effects (event_id uuid)")
     await owner.close()
-    proxy = Counting(int(database.rpartition(":")[2].partition("/")[0]))
-    await proxy.start()
+    port = int(database.rpartition(":")[2].partition("/")[0])
+    proxy = await TcpProxy(lambda: port).start()
     yield proxy
     await proxy.close()
 
@@ -120,7 +74,7 @@ async def insert(connection: Any, new: Sequence[int]) -> bool:
 
 
 async def test_an_event_costs_three_round_trips_and_a_duplicate_two(
-    counting: Counting, database: str
+    counting: TcpProxy, database: str
 ) -> None:
     """Those of the driver's transactions are what `lent_connection` is written against."""
     first, record = a_record(), a_record()
@@ -135,14 +89,14 @@ async def test_an_event_costs_three_round_trips_and_a_duplicate_two(
 
 
 async def test_without_begin_no_event_is_remembered(
-    counting: Counting, database: str, monkeypatch: pytest.MonkeyPatch
+    counting: TcpProxy, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one would be, by itself, whatever its handler says."""
-    begin = lent_connection._BEGIN
+    begin = pipelined_begin.message_of
     async with an_inbox(database) as store:
         for _ in range(2):  # the second claim is prepared
             with monkeypatch.context() as patch:
-                patch.setattr(lent_connection, "_BEGIN", begin.replace(b"BEGIN", b"BEGUN"))
+                patch.setattr(pipelined_begin, "message_of", lambda _: begin("BEGUN"))
                 with pytest.raises(PostgresError, match="BEGUN"):
                     await store.process([a_record()], insert)
             assert await store.process([a_record()], insert)
@@ -150,7 +104,7 @@ async def test_without_begin_no_event_is_remembered(
 
 
 async def test_what_fails_behind_the_commit_does_not_undo_it(
-    counting: Counting, database: str
+    counting: TcpProxy, database: str
 ) -> None:
     """A handler in a role that may not undo what sessions keep."""
     owner = await asyncpg.connect(database)
@@ -176,7 +130,7 @@ async def test_what_fails_behind_the_commit_does_not_undo_it(
 
 
 async def test_a_handler_that_throws_prepared_statements_away_has_a_new_session_next(
-    counting: Counting, database: str
+    counting: TcpProxy, database: str
 ) -> None:
     async def deallocate(connection: Any, new: Sequence[int]) -> bool:
         await connection.execute("DEALLOCATE ALL")
@@ -191,7 +145,7 @@ async def test_a_handler_that_throws_prepared_statements_away_has_a_new_session_
 
 
 async def test_a_handler_that_hides_an_error_loses_its_writes_and_not_its_session(
-    counting: Counting, database: str
+    counting: TcpProxy, database: str
 ) -> None:
     seen: list[int] = []
 
@@ -216,7 +170,7 @@ async def test_a_handler_that_hides_an_error_loses_its_writes_and_not_its_sessio
 
 @pytest.mark.parametrize("end", ["COMMIT; BEGIN", "ROLLBACK; BEGIN"])
 async def test_what_follows_a_transaction_that_a_handler_has_ended(
-    end: str, counting: Counting, database: str
+    end: str, counting: TcpProxy, database: str
 ) -> None:
     """Of one that it committed, what it wrote afterwards stays as well; of the other nothing."""
     said: list[str] = []

@@ -15,8 +15,9 @@ from typing import Any, Final
 import asyncpg
 
 from outbox_operator.adapters.postgres.archive_select import Place, Selection, select
-from outbox_operator.adapters.postgres.connection import Connection, connect
+from outbox_operator.adapters.postgres.connection import Connection, connect, set_in_session
 from outbox_operator.adapters.postgres.errors import errors
+from outbox_operator.adapters.postgres.pipelined_begin import PipelinedBegin
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
 from outbox_operator.errors import AccessDeniedError, PostgresError, SpecError
@@ -29,8 +30,6 @@ _SETTINGS: Final = {
     "TimeZone": "UTC",
     "idle_in_transaction_session_timeout": "60s",
 }
-_AT_ONCE: Final = 50
-"""Events that are fetched together: so many of a megabyte are in memory at a time."""
 _ADMISSION_SECONDS: Final = 5.0
 _LOG_SECONDS: Final = 5.0
 
@@ -134,7 +133,7 @@ class ArchiveReader:
         self._searches = searches
         self._name = application_name
         self._room = asyncio.Semaphore(size)
-        self._idle: list[Connection] = []
+        self._idle: list[PipelinedBegin] = []
 
     @property
     def address(self) -> str:
@@ -171,20 +170,20 @@ class ArchiveReader:
             QuestionTooCostlyError: It took too long.
             OutboxError: The database is away, or refuses.
         """
-        text, values = select(self._schema, selection)
-        lines: list[str] = []
-        size, last = 0, None
+        text, values = select(self._schema, selection, most_bytes)
         async with self.reading(viewer, seconds) as connection:
-            async for row in connection.cursor(text, *values, prefetch=_AT_ONCE):
-                if lines and size + len(row["line"]) > most_bytes:
-                    break
-                lines.append(row["line"])
-                size += len(row["line"])
-                last = Place(row["stored_at"], row["sequence"], row["id"])
-            else:
-                if len(lines) < (selection.limit or 0):
-                    last = None
-        return Found(lines, last, size)
+            rows = await connection.fetch(text, *values)
+        lines: list[str] = []
+        size = 0
+        for row in rows:
+            if lines and size + len(row["line"]) > most_bytes:
+                break
+            lines.append(row["line"])
+            size += len(row["line"])
+        if len(lines) == len(rows) < (selection.limit or 0) and not _is_cut(rows, most_bytes):
+            return Found(lines, None, size)
+        row = rows[len(lines) - 1]
+        return Found(lines, Place(row["stored_at"], row["sequence"], row["id"]), size)
 
     async def log(self, access: Access) -> None:
         """Write down who asked for what.
@@ -215,16 +214,19 @@ class ArchiveReader:
             QuestionTooCostlyError: A statement took longer than `seconds`.
             OutboxError: The database is away, or refuses.
         """
+        everything = "on" if viewer.tenant is None else "off"
+        milliseconds = str(round(seconds * 1000))
+        settings = (statement("archive_as_tenant"), viewer.tenant or "", everything, milliseconds)
+        first: tuple[str, ...] = settings
+        if held:
+            first = (statement("archive_hold", schema=self._schema),)
         async with self._connection() as connection:
             try:
-                async with connection.transaction(readonly=True, isolation="repeatable_read"):
+                async with connection.begun_with(
+                    *first, readonly=True, isolation="repeatable_read"
+                ):
                     if held:
-                        await connection.execute(statement("archive_hold", schema=self._schema))
-                    everything = "on" if viewer.tenant is None else "off"
-                    await connection.execute(
-                        statement("archive_as_tenant"),
-                        viewer.tenant or "", everything, str(round(seconds * 1000)),
-                    )  # fmt: skip
+                        await connection.execute(*settings)
                     yield connection
             except (asyncpg.QueryCanceledError, TimeoutError) as error:
                 raise QuestionTooCostlyError(
@@ -242,7 +244,7 @@ class ArchiveReader:
             yield connection
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[PipelinedBegin]:
         """A connection for oneself; what failed in a way that leaves doubt is not used again."""
         try:
             async with asyncio.timeout(_ADMISSION_SECONDS):
@@ -269,17 +271,19 @@ class ArchiveReader:
         finally:
             self._room.release()
 
-    async def _open(self) -> Connection:
+    async def _open(self) -> PipelinedBegin:
         while self._idle:
-            connection = self._idle.pop()
-            if not connection.is_closed():
-                return connection
+            idle = self._idle.pop()
+            if not idle.is_closed():
+                return idle
         self._target = self._login()
-        connection = await connect(self._target, application_name=self._name)
+        connection = await connect(
+            self._target, application_name=self._name, connection_class=PipelinedBegin
+        )
+        assert isinstance(connection, PipelinedBegin)  # noqa: S101 - as asked for
         try:
             with errors(self._target):
-                for name, value in _SETTINGS.items():
-                    await connection.execute(statement("session_set"), name, value)
+                await set_in_session(connection, _SETTINGS)
                 await self._verify(connection)
         except BaseException:
             connection.terminate()
@@ -298,6 +302,11 @@ class ArchiveReader:
             facts, self._known(), self._schema, self._columns, tenants=self._tenants,
             searches=self._searches,
         )  # fmt: skip
+
+
+def _is_cut(rows: Sequence[asyncpg.Record], most_bytes: int) -> bool:
+    """Whether there may have been more, for which there was no room."""
+    return bool(rows) and rows[-1]["so_far"] >= most_bytes
 
 
 def _refuse_unfit(

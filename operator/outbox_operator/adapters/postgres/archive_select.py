@@ -24,6 +24,12 @@ _EXPRESSIONS: Final = {
     "payload_sha256": "encode(e.payload_sha256, 'hex')",
 }
 """Of columns that JSON has no value for."""
+_SIZES: Final = {
+    "payload": "e.payload_bytes",
+    "raw": "e.payload_bytes",
+    "headers": "octet_length(e.headers::text)",
+}
+"""Of columns that may be large."""
 _FORMULA: Final = r"^([=+@\t\r\n＝＋－＠-])"
 """How a text begins that a spreadsheet would carry out."""
 _APOSTROPHE: Final = r"'''\1'"
@@ -144,20 +150,30 @@ def conditions(selection: Selection, parameter: Parameters) -> Iterator[str]:
         )
 
 
-def select(schema: str, selection: Selection) -> tuple[str, list[Any]]:
-    """A statement that returns each event as a line of JSON, and its place; and its parameters."""
+def select(schema: str, selection: Selection, most_bytes: int) -> tuple[str, list[Any]]:
+    """A statement that returns a page of events, and its parameters.
+
+    Args:
+        schema: Of the archive.
+        selection: Which; it has a limit.
+        most_bytes: Of payloads and headers that are returned, but for the last event.
+    """
     parameter = Parameters()
     said = list(conditions(selection, parameter))
     direction = "DESC" if selection.newest_first else "ASC"
-    bounds = "" if selection.limit is None else f" LIMIT {parameter(selection.limit)}"
+    sizes = [size for name, size in _SIZES.items() if name in selection.fields]
+    columns = dict.fromkeys((*PLACE, "payload_bytes", *selection.fields))
     text = statement(
         "archive_events",
         schema=schema,
         table=_table(selection),
+        columns=", ".join(f"e.{quoted(name)}" for name in columns),
+        size=" + ".join(dict.fromkeys(sizes)) or "0",
         fields=", ".join(map(_field, selection.fields)),
         conditions=" AND ".join(said) or "true",
         order=", ".join(f"e.{name} {direction}" for name in PLACE),
-        bounds=bounds,
+        limit=parameter(selection.limit),
+        bytes=parameter(most_bytes),
     )
     return text, parameter.values
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import socket
 from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
@@ -14,6 +13,8 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from outbox_operator.adapters.postgres.pipelined_begin import PipelinedBegin
+
 Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """An open connection, to be given back; has all methods of an asyncpg Connection."""
 
@@ -21,15 +22,6 @@ _CLEANUP_SECONDS: Final = 5.0
 
 _LENDER: Final = ContextVar("_LENDER", default=False)
 """Whether it is the lender who uses a connection, or what he has begun since he took it back."""
-
-
-_BEGIN: Final = (
-    b"P\0\0\0\x0d\0BEGIN\0\0\0"  # Parse
-    b"B\0\0\0\x0c\0\0\0\0\0\0\0\0"  # Bind
-    b"E\0\0\0\x09\0\0\0\0\0"  # Execute, and no Sync: that of the next statement is for both
-)
-_MORE: Final = getattr(socket, "MSG_MORE", 0)
-"""Where systems know it, the kernel waits for more to send."""
 
 
 @contextlib.contextmanager
@@ -42,7 +34,7 @@ def lending() -> Iterator[None]:
         _LENDER.reset(before)
 
 
-class LentConnection(asyncpg.Connection):
+class LentConnection(PipelinedBegin):
     """The driver's, which remembers whether its user changed how it works.
 
     Attributes:
@@ -50,7 +42,6 @@ class LentConnection(asyncpg.Connection):
         server_started: When its server was started.
         lent: Whether handlers may use it. What one of them left running would else write between
             the end of its transaction and the pool, in a transaction of its own.
-        opening: A transaction begins with the next statement.
         used: A handler had it since it was reset.
         undoing: Statements that reset it.
     """
@@ -58,7 +49,6 @@ class LentConnection(asyncpg.Connection):
     altered = False
     server_started: dt.datetime | None = None
     lent = True
-    opening = False
     used = False
     undoing = ""
     _commit = ""
@@ -84,17 +74,6 @@ class LentConnection(asyncpg.Connection):
             )
         super()._check_open()  # type: ignore[misc] # the driver's, before each statement
 
-    async def begin(self) -> Transaction:
-        """Begin a transaction with the next statement, in one round trip with it.
-
-        Should BEGIN fail, the server passes over that statement and its error is the answer to it.
-        Until that is there, set `opening` to False.
-        """
-        transaction = self.transaction()
-        self.opening = True
-        await transaction.start()
-        return transaction
-
     async def commit(self, transaction: Transaction, *, before: str, behind: str) -> None:
         """Commit, with statements before and behind it, in one round trip.
 
@@ -113,36 +92,10 @@ class LentConnection(asyncpg.Connection):
             self._commit = ""
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
-        """As the driver's, which begins and commits its transactions so."""
-        if self.opening and query == "BEGIN;":
-            # What it is answered the driver takes for a part of the next answer.
-            self._send_with_next(_BEGIN)
-            return "BEGIN"
+        """As the driver's, which commits its transactions so."""
         if self._commit and query == "COMMIT;":
             query = self._commit
-        status: str = await super().execute(query, *args, timeout=timeout)
-        return status
-
-    def _send_with_next(self, data: bytes) -> None:
-        """Send in one packet with what the driver writes next; after its own, where that waits."""
-        transport: asyncio.Transport = self._transport  # type: ignore[attr-defined]
-        shared: Any = transport.get_extra_info("socket")
-        sent = 0
-        if (
-            shared.family != socket.AF_UNIX
-            and transport.get_extra_info("ssl_object") is None
-            and not transport.get_write_buffer_size()
-        ):
-            # The loop has no way to say so, and would wake the server's process twice.
-            own = socket.socket(shared.family, shared.type, shared.proto, shared.fileno())
-            try:
-                sent = own.send(data, _MORE)
-            except OSError:
-                pass  # full, or lost: the loop's business
-            finally:
-                own.detach()  # it stays the loop's
-        if sent < len(data):
-            transport.write(data[sent:])
+        return await super().execute(query, *args, timeout=timeout)
 
     async def set_type_codec(self, *args: Any, **options: Any) -> None:
         """As the driver's."""

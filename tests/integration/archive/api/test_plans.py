@@ -84,7 +84,7 @@ async def test_by_index_and_in_the_partitions_of_their_time(
         lambda: parse_url(Path(url_file).read_text()),
         schema="archive", columns=("id",), tenants=True, size=1, application_name="plans",
     )  # fmt: skip
-    text, values = select("archive", selection)
+    text, values = select("archive", selection, 2**20)
     try:
         async with reader.reading(viewer, 30.0) as connection:
             lines = await connection.fetch(f"EXPLAIN {text}", *values)
