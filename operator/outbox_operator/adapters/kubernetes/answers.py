@@ -38,6 +38,7 @@ _LONG_BYTES: Final = 256 * 1024
 _ASIDE: Final = ThreadPoolExecutor(1, thread_name_prefix="decode")
 """Not the event loop's own threads, which names of hosts that hang may hold."""
 _CHUNK_BYTES: Final = 256 * 1024
+_LONGEST_LINE: Final = 256 * 1024
 _PARTS: Final = ("spec", "status", "data", "binaryData")
 _LISTS_OF_METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 _LONGEST_SCALAR: Final = 256
@@ -120,6 +121,25 @@ async def lines(content: Content) -> AsyncIterator[bytes]:
             parts.append(rest)
     if parts:
         yield b"".join(parts)
+
+
+async def text_lines(content: Content, most: int | None) -> AsyncIterator[bytes | None]:
+    """Lines of a text whose writer nobody knows, of a long one its begin; None at the end: all of
+    it is over so many bytes."""
+    line, taken = bytearray(), 0
+    async for chunk in content.iter_chunked(_CHUNK_BYTES):
+        taken += len(chunk)
+        if most is not None and taken > most:
+            yield None
+            return
+        *whole, rest = chunk.split(b"\n")
+        for end in whole:
+            if found := bytes(line + end[: _LONGEST_LINE - len(line)]):
+                yield found
+            line.clear()
+        line += rest[: _LONGEST_LINE - len(line)]
+    if line:
+        yield bytes(line)
 
 
 def _flattened(payload: bytes) -> bytes:

@@ -14,9 +14,10 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.request import getproxies
 
+import aiohttp
 import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import kube_config, load_incluster_config
@@ -141,7 +142,16 @@ def _session(**more: object) -> dict[str, object]:
 
     The library has it read ~/.netrc and look for proxies at each request, in a thread.
     """
-    return {"trust_env": bool(getproxies()), **more}
+    watched = aiohttp.TraceConfig()
+    watched.on_request_redirect.append(_refuse)
+    return {"trust_env": bool(getproxies()), "trace_configs": [watched], **more}
+
+
+async def _refuse(_session: object, _context: object, sent: Any) -> None:
+    """The API server sends nobody elsewhere, and hands on what a pod answers that it asks for us:
+    such as where our login leads to more than the pod may see."""
+    sent.response.close()
+    raise aiohttp.ClientError("it sends elsewhere, which is not followed")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
 from outbox_operator.adapters.kubernetes import login
-from outbox_operator.adapters.kubernetes.answers import decoded_aside, document, lines
+from outbox_operator.adapters.kubernetes.answers import decoded_aside, document, lines, text_lines
 from outbox_operator.adapters.kubernetes.login import Credentials
 from outbox_operator.adapters.kubernetes.territory import HowToGrant, namespace_of, with_cure
 from outbox_operator.errors import (
@@ -36,6 +36,8 @@ CONNECT_TIMEOUT_SECONDS: Final = 10.0
 REQUEST_TIMEOUT_SECONDS: Final = 30.0
 REQUESTS_AT_ONCE: Final = 50
 """More wait their turn. A watch counts until it has begun: there may be thousands of them."""
+MOST_TEXT: Final = 16 * 1024 * 1024
+MOST_REFUSAL: Final = 1024 * 1024
 SILENCE_TIMEOUT_SECONDS: Final = 75.0
 """A watch that is silent for longer is dead: the API server sends a bookmark every minute."""
 
@@ -232,12 +234,18 @@ class Transport:
     async def text(
         self, path: str, *, query: Mapping[str, str], subject: str, endless: bool = False
     ) -> AsyncIterator[str]:
-        """Lines of plain text, as logs are; `endless`: as they are written, silence no failure."""
+        """Lines of plain text, as logs are; `endless`: as they are written, silence no failure.
+
+        They may be a pod's: long ones are cut, and what does not end is given up.
+        """
         timeout = aiohttp.ClientTimeout(
             total=None if endless else REQUEST_TIMEOUT_SECONDS, sock_connect=CONNECT_TIMEOUT_SECONDS
         )
-        async with self._opened(f"GET {subject}", path, query, ANY, timeout) as response:
-            async for line in lines(response.content):
+        verb, most = f"GET {subject}", None if endless else MOST_TEXT
+        async with self._opened(verb, path, query, ANY, timeout) as response:
+            async for line in text_lines(response.content, most):
+                if line is None:
+                    raise TooLargeError(f"{verb}: the answer is over {most} bytes")
                 yield line.decode("utf-8", "replace")
 
     @contextlib.asynccontextmanager
@@ -289,7 +297,7 @@ class Transport:
                 response = await self._send("GET", path, query, None, JSON, accept, timeout)
             async with response:
                 if response.status >= 300:
-                    answer = await document(await response.read())
+                    answer = await document(await _read(response, MOST_REFUSAL, verb))
                     raise self._refused(verb, path, response.status, answer)
                 yield response
         except _FAILURES as error:

@@ -29,6 +29,8 @@ from outbox_operator.wire.times import format_time
 MOST_PODS: Final = 50
 MOST_LINES: Final = 20_000
 """Of one page of metrics, or of one log."""
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Of one log, by the API server's own bound."""
 _AT_ONCE: Final = 8
 
 Body = Mapping[str, Any]
@@ -174,6 +176,7 @@ async def _pod(session: Session, files: _Files, pod: Body) -> None:
             if previous and not restarted:
                 continue
             query = {"container": name, "tailLines": str(session.args.tail)}
+            query["limitBytes"] = str(MOST_BYTES)
             query |= {"previous": "true"} if previous else {}
             asked = _taken(session.kube.log(ref, query))
             file = f"logs/{place}.{name}{'.previous' if previous else ''}.jsonl"
