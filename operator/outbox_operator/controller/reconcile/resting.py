@@ -22,7 +22,7 @@ from outbox_operator.aio import wait
 from outbox_operator.controller.runtime.objects import version_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.runtime.schedule import EARLIEST
-from outbox_operator.errors import OutboxError
+from outbox_operator.errors import KubernetesError, OutboxError
 from outbox_operator.plan.status.conditions import without_sample_time
 
 if TYPE_CHECKING:
@@ -156,6 +156,8 @@ class _Rest:
     """The newest of the object itself that its pass knew."""
     confirming: Confirming | None
     confirm_at: float
+    unseen: bool = False
+    """Whether the API server did not answer at the last look."""
 
 
 @dataclass(slots=True)
@@ -258,6 +260,7 @@ class Resting:
     async def _look(self, context: Surroundings, place: Place, group: _Group) -> None:
         """Ask for all members of a group, and wake those for whom something is otherwise."""
         members, answers = dict(group.members), dict[ObjectKey, object]()
+        unseen = set[ObjectKey]()
         now = asyncio.get_running_loop().time()
         whole = group.whole_at <= now
         if whole or group.whole_at == math.inf:
@@ -266,8 +269,11 @@ class Resting:
             async with asyncio.timeout(LONGEST_SECONDS):
                 asked: dict[ObjectKey, Hashable] = {}
                 for key, rest in members.items():
-                    if await self._as_before(context, key, rest):
+                    before = await self._as_before(context, key, rest)
+                    if before:
                         asked[key] = rest.outside.question
+                    elif before is None:
+                        unseen.add(key)
                     elif group.members.get(key) is rest:
                         self._wake(context, key)
                 found = await place.ask(context, list(asked.values()), whole=whole)
@@ -277,8 +283,8 @@ class Resting:
         except Exception:  # their passes say what is wrong
             log.exception("looking after objects that rest failed by a defect")
         for key, rest in members.items():
-            if group.members.get(key) is not rest:
-                continue  # a pass was faster
+            if key in unseen or group.members.get(key) is not rest:
+                continue  # the next look tells; or a pass was faster
             if key in answers and answers[key] == rest.outside.answer:
                 self._confirmed[key] = answers[key]
                 context.exported.confirm(key)
@@ -296,6 +302,8 @@ class Resting:
             rest.version = await rest.confirming.say(rest.version)
         except OutboxError as error:
             log.info("could not say that the numbers of %s are the same: %s", key, error)
+            if isinstance(error, KubernetesError):
+                return  # a pass could not say it either; with the next look
             if self._places.get(key) is not None:
                 self._wake(context, key)  # its pass finds out why
             return
@@ -303,8 +311,12 @@ class Resting:
         spread = EARLIEST + (1 - EARLIEST) * random.random()  # noqa: S311
         rest.confirm_at = now + rest.confirming.every_seconds * spread
 
-    async def _as_before(self, context: Surroundings, key: ObjectKey, rest: _Rest) -> bool:
-        """Whether the object itself, its kin and its Secrets are as its last pass saw them."""
+    async def _as_before(self, context: Surroundings, key: ObjectKey, rest: _Rest) -> bool | None:
+        """Whether the object itself, its kin and its Secrets are as its last pass saw them.
+
+        None: the API server did not answer, for the first time. While it is restarted passes could
+        do no more than that, and there would be one over each that rests.
+        """
         body = context.objects.get(key)
         if body is None or version_of(body) > rest.version:
             return False  # somebody else has written its status
@@ -315,11 +327,15 @@ class Resting:
         try:
             await context.enter(key.namespace)
             held = await context.secrets.digest(key.namespace, rest.outside.secrets)
+        except KubernetesError:
+            again, rest.unseen = rest.unseen, True
+            return False if again else None
         except OutboxError:
             return False
         except Exception:  # its own pass says what is wrong; the others are looked at
             log.exception("the Secrets of %s could not be read by a defect", key)
             return False
+        rest.unseen = False
         return held == rest.outside.digest
 
     def _wake(self, context: Surroundings, key: ObjectKey) -> None:

@@ -28,7 +28,7 @@ from outbox_operator.controller.runtime.child_cache import Children
 from outbox_operator.controller.runtime.objects import Objects
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.settings import Settings
-from outbox_operator.errors import NatsError
+from outbox_operator.errors import KubernetesError, NatsError, OutboxError
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from support.waiting import eventually
 
@@ -67,6 +67,8 @@ class World:
     context: Context
     secrets: dict[str, bytes]
     woken: list[ObjectKey]
+    refusals: list[OutboxError]
+    """What the API server says instead of a Secret, once each."""
 
     def put(self, key: ObjectKey, version: int, **status: object) -> None:
         metadata = {
@@ -101,9 +103,12 @@ class World:
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     absent, secrets, woken = cast(Any, None), {"url": b"one"}, list[ObjectKey]()
+    refusals: list[OutboxError] = []
 
     class Source:
         async def secret(self, namespace: str, name: str) -> Mapping[str, bytes] | None:
+            if refusals:
+                raise refusals.pop()
             return dict(secrets)
 
     context = Context(
@@ -121,7 +126,7 @@ async def world() -> AsyncIterator[World]:
         cluster=ClusterIdentity(absent),
         comparisons=Room(lambda _key, _trigger: None),
     )
-    found = World(context, secrets, woken)
+    found = World(context, secrets, woken, refusals)
     for key, version in ((KEY, 5), (OTHER, 5), (KIN, 7)):
         found.put(key, version)
     running = asyncio.create_task(context.resting.run(context))
@@ -183,6 +188,34 @@ async def test_all_are_woken_when_nobody_can_be_asked(world: World, error: Excep
     await world.rest(server, key=OTHER)
     await eventually(lambda: len(world.woken) == 2, "both were woken")
     assert sorted(world.woken) == sorted([KEY, OTHER])
+
+
+async def test_an_api_server_that_does_not_answer_once_wakes_nobody(world: World) -> None:
+    """As while it is restarted; one that stays away has its Secrets looked after by passes."""
+    server, away = Server(), KubernetesError("GET secrets shop/db: HTTP 503")
+    await world.rest(server)
+    await world.looks(server)
+    for _ in range(3):
+        world.refusals.append(away)
+        await eventually(lambda: not world.refusals, "it was asked")
+        await world.looks(server)
+    assert world.woken == []
+    world.refusals.extend([away, away])
+    await eventually(lambda: world.woken == [KEY], "a pass says what is wrong")
+
+
+async def test_who_cannot_say_that_nothing_changes_says_it_later(world: World) -> None:
+    server, said, refused = Server(), list[int](), [KubernetesError("HTTP 503")]
+
+    async def say(version: int) -> int:
+        if refused:
+            raise refused.pop()
+        said.append(version)
+        return version
+
+    await world.rest(server, confirming=Confirming(0.0, 60.0, say))
+    await eventually(lambda: said, "it was said")
+    assert (refused, world.woken) == ([], [])
 
 
 async def test_who_rests_at_a_silent_server_holds_up_nobody(world: World) -> None:
