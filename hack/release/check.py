@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -97,6 +98,8 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
     older, newer = scratch / "older", scratch / "newer"
     signer = verify.make_signer(scratch)
     release = stamp.read(NEWER, f"{HOST}/{RELEASE}", "", allow_changes=True)
+    steps.facts["commit"] = release.commit
+    steps.facts["day"] = datetime.now(UTC).date().isoformat()
     own = (architecture(os.uname().machine),)
     for version, folder, machines in ((OLDER, older, own), (NEWER, newer, image.ARCHITECTURES)):
         with steps.step(f"release {version}"):
