@@ -21,6 +21,7 @@ from pydantic_core import from_json, to_json
 
 from outbox_operator.adapters.json_memory import NODE_BYTES, memory_of
 from outbox_operator.api import meta
+from outbox_operator.errors import KubernetesError
 
 MOST_MEMORY: Final = 1024 * 1024
 """Of a part, roughly: a pipeline with 100 consumers, a `podTemplate` each."""
@@ -224,11 +225,31 @@ def _problem(value: Any) -> str | None:
 
 
 async def document(payload: bytes) -> dict[str, Any]:
-    """The answer's JSON object; a proxy's HTML page or plain text becomes a message."""
+    """The JSON object of a refusal; a proxy's HTML page or plain text becomes a message."""
+    found = await _object(payload)
+    return {"message": _beginning(payload)} if found is None else found
+
+
+async def an_object(payload: bytes, who: str) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises:
+        KubernetesError: It is none: somebody else answers in the API server's place, such as a
+            proxy with a page that says that it is being looked after.
+    """
+    found = await _object(payload)
+    if found is None:
+        raise KubernetesError(f"{who}: the answer is no object: {_beginning(payload)!r}")
+    return found
+
+
+async def _object(payload: bytes) -> dict[str, Any] | None:
     try:
         answer = await decoded_aside(payload)
     except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    return {"message": payload[:200].decode("utf-8", "replace").strip()}
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _beginning(payload: bytes) -> str:
+    return payload[:200].decode("utf-8", "replace").strip()

@@ -19,8 +19,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
-from outbox_operator.adapters.kubernetes import login
-from outbox_operator.adapters.kubernetes.answers import decoded_aside, document, lines, text_lines
+from outbox_operator.adapters.kubernetes import answers, login
 from outbox_operator.adapters.kubernetes.login import Credentials
 from outbox_operator.adapters.kubernetes.territory import HowToGrant, namespace_of, with_cure
 from outbox_operator.errors import (
@@ -210,10 +209,9 @@ class Transport:
                 payload = await _read(response, most_bytes, verb)
         except _FAILURES as error:
             raise self._unreachable(verb, error) from error
-        answer = await document(payload)
         if response.status >= 300:
-            raise self._refused(verb, path, response.status, answer)
-        return answer
+            raise self._refused(verb, path, response.status, await answers.document(payload))
+        return await answers.an_object(payload, f"{verb}: Kubernetes API at {self.server}")
 
     async def stream(
         self, path: str, *, query: Mapping[str, str], lifetime_seconds: float, subject: str
@@ -226,8 +224,8 @@ class Transport:
         )
         try:
             async with self._opened(f"watch {subject}", path, query, JSON, timeout) as response:
-                async for line in lines(response.content):
-                    yield await decoded_aside(line)
+                async for line in answers.lines(response.content):
+                    yield await answers.decoded_aside(line)
         except ValueError as error:
             raise self._unreachable(f"watch {subject}", error) from error
 
@@ -243,7 +241,7 @@ class Transport:
         )
         verb, most = f"GET {subject}", None if endless else MOST_TEXT
         async with self._opened(verb, path, query, ANY, timeout) as response:
-            async for line in text_lines(response.content, most):
+            async for line in answers.text_lines(response.content, most):
                 if line is None:
                     raise TooLargeError(f"{verb}: the answer is over {most} bytes")
                 yield line.decode("utf-8", "replace")
@@ -297,7 +295,7 @@ class Transport:
                 response = await self._send("GET", path, query, None, JSON, accept, timeout)
             async with response:
                 if response.status >= 300:
-                    answer = await document(await _read(response, MOST_REFUSAL, verb))
+                    answer = await answers.document(await _read(response, MOST_REFUSAL, verb))
                     raise self._refused(verb, path, response.status, answer)
                 yield response
         except _FAILURES as error:

@@ -18,9 +18,11 @@ from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.transport import Transport
 from outbox_operator.adapters.kubernetes.watch import Changed, Listed
 from outbox_operator.aio import jittered
+from outbox_operator.errors import KubernetesError
 from support.waiting import SECONDS
 
 COLLECTION = "/api/v1/namespaces/shop/configmaps"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/a"
 GONE = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
 
 Watched = Callable[[web.StreamResponse], Awaitable[None]]
@@ -47,8 +49,11 @@ class Scripted:
         self.version = 1
         self.watches: list[Watched | int] = []
         self.asked: list[str] = []
+        self.page: str | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.page is not None:
+            return web.Response(text=self.page, content_type="text/html")
         if request.query.get("watch") != "true":
             self.asked.append("list")
             return web.json_response(
@@ -82,6 +87,7 @@ async def kube(
     monkeypatch.setattr(watch_module, "BACKOFF_MIN_SECONDS", 0.001)
     app = web.Application()
     app.router.add_get(COLLECTION, server.answer)
+    app.router.add_get(LEASE, server.answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -212,3 +218,15 @@ async def test_history_that_is_lost_at_once_each_time_is_listed_less_and_less_of
     assert await told(kube, 8) == [*["list: "] * 7, "a"]
     assert pauses[:5] == sorted(set(pauses[:5])), "each is longer than the one before"
     assert pauses[5] == pauses[0], "it had been of use"
+
+
+@pytest.mark.parametrize("page", ["<html>We are back soon</html>", "", "[]", "null"])
+async def test_an_answer_that_is_no_object_is_no_answer(
+    server: Scripted, kube: Kube, page: str
+) -> None:
+    """Of a proxy before the API server that says so with status 200."""
+    server.page = page
+    with pytest.raises(KubernetesError, match="no object"):
+        await kube.lease("shop", "a")
+    with pytest.raises(KubernetesError, match="no object"):
+        await kube.list("v1", "configmaps", "shop")
