@@ -105,6 +105,14 @@ class ArchivePlace:
         """As `outbox archive migrate` does; what it says."""
         return (await keeping.migrate(self.config, "Fail", dry_run=False))[1]
 
+    async def as_version_1(self) -> None:
+        """Give its events the key that version 1 gave them."""
+        await self.root.execute(
+            "ALTER TABLE archive.events DROP CONSTRAINT events_pkey; "
+            "ALTER TABLE archive.events ADD CONSTRAINT events_pkey "
+            "PRIMARY KEY (id, stored_at, class); UPDATE archive.schema_version SET version = 1"
+        )
+
     async def upkeep(self) -> tuple[str, ...]:
         """As `outbox archive upkeep` does; what it says."""
         return (await keeping.upkeep(self.config))[1]

@@ -83,11 +83,12 @@ def _batch(records: Sequence[Record], accounts: Sequence[tuple[object, ...]] = (
             first[record.identity] = record
     moments = [record.stored_at for record in records] or [_NEVER]
     return Batch(
-        rows=[record.values for record in first.values()],
+        rows=[record.values for record in first.values() if not record.replayed],
         first=min(moments),
         last=max(moments),
-        everywhere=any(record.replayed for record in first.values()),
+        everywhere=False,
         accounts=accounts,
+        again=[record.values for record in first.values() if record.replayed],
     )
 
 

@@ -102,6 +102,45 @@ async def test_what_nobody_touched_is_as_it_was(archive: ArchivePlace) -> None:
     assert said[0].startswith("14 events")
 
 
+async def test_rows_with_one_id_and_one_moment_are_told_apart_wherever_they_are(
+    archive: ArchivePlace,
+) -> None:
+    """A dump, or a move into another partition, puts them in another order."""
+    sources = ["/s/B", "/s/a", "/s/é", "/S/c", "/s", "/s-"]
+    again = (
+        "INSERT INTO archive.events SELECT (e #= hstore('source', $2)).* FROM archive.events e "
+        "WHERE id = $1 AND source = '/s'"
+    )
+    first = "00000000-0000-0000-0000-000000001001"
+    await archive.root.execute("CREATE EXTENSION IF NOT EXISTS hstore")
+    for source in sources:
+        if source != "/s":
+            await archive.root.execute(again, first, source)
+    await archive.root.execute(
+        "UPDATE archive.events SET archived_at = clock_timestamp() "
+        "WHERE id = $1 AND source <> '/s'",
+        first,
+    )
+    await archive.upkeep()
+    well, said = await verified(archive)
+    assert well, said
+    for order in ("source DESC", 'source COLLATE "C"', "md5(source)"):
+        await archive.root.execute(
+            "WITH gone AS (DELETE FROM archive.events WHERE id = $1 RETURNING *), "
+            f"sorted AS (SELECT * FROM gone ORDER BY {order}) "
+            "INSERT INTO archive.events SELECT * FROM sorted",
+            first,
+        )
+        well, said = await verified(archive)
+        assert well, said
+    await archive.root.execute(
+        "UPDATE archive.events SET source = '/s/b' WHERE id = $1 AND source = '/s/a'", first
+    )
+    well, said = await verified(archive)
+    assert not well
+    assert re.search(f"event {first} of .* was changed", "\n".join(said))
+
+
 FIRST = "00000000-0000-0000-0000-000000001003"
 TAMPERINGS = {
     "a payload": (

@@ -152,6 +152,44 @@ async def test_an_event_that_is_published_again_is_stored_once(
         assert found == count
 
 
+async def test_what_a_replay_sent_has_no_other_looked_for_in_the_whole_archive(
+    place: ArchivePlace, stream: Stream
+) -> None:
+    """One such message now and then: each look of all the others went through all partitions."""
+    await place.root.execute(
+        "INSERT INTO archive.events (class, stored_at, id, type, source, subject, sequence, "
+        "occurred_at, headers, payload_bytes) SELECT 'default', now() - interval '5 days', "
+        "gen_random_uuid(), 'a', '/s', 'a', 0, now(), '{}', 0"
+    )
+    await place.upkeep()
+    old = await place.root.fetchval("SELECT tableoid::regclass::text FROM archive.events")
+
+    async def looks() -> tuple[int, int]:
+        """Into that partition, and into all others."""
+        row = await place.root.fetchrow(
+            "SELECT sum(idx_scan) FILTER (WHERE relid = $1::regclass)::int, "
+            "sum(idx_scan) FILTER (WHERE relid <> $1::regclass AND relname LIKE 'rows_%')::int "
+            "FROM pg_stat_user_tables",
+            old,
+        )
+        assert row is not None
+        return row[0], row[1]
+
+    for number in range(1, 61):
+        replayed = {"Outbox-Replay": "r"} if number == 30 else {}
+        await stream.publish(b"{}", relayed(number) | replayed)
+    before, others_before = await looks()
+    async with writing(place.config):
+        await stream.settled()
+
+    async def counted() -> int | None:
+        found, others = await looks()
+        return found - before if others - others_before >= 60 else None
+
+    assert await eventually(counted, "all looks are counted") in (1, 2)
+    assert len(await place.rows("id")) == 61
+
+
 async def test_what_is_missing_is_known_until_it_comes(place: ArchivePlace, stream: Stream) -> None:
     async with writing(place.config):
         await stream.emit([1, 2, 3])

@@ -52,10 +52,16 @@ def test_an_event_that_is_there_twice_is_stored_once_and_all_count() -> None:
 
 def test_only_a_replay_is_looked_for_everywhere() -> None:
     replay = {"Outbox-Replay": "r"}
-    assert not batch_of(records(1), accounts=True).everywhere
-    assert batch_of(records(1, **replay), accounts=True).everywhere
+    one, again = records(1), records(2, **replay)
+    alone = batch_of(one, accounts=True)
+    assert (len(alone.rows), alone.again, alone.everywhere) == (1, [], False)
+    both = batch_of([*one, *again], accounts=True)
+    assert (both.rows, both.again, both.everywhere) == (
+        [one[0].values], [again[0].values], False
+    )  # fmt: skip
+    assert len(both.accounts) == 1
     others = batch_of(
         records(1, **replay, **{"Outbox-Replay-To": "b"}),
         accounts=True,
     )
-    assert (others.rows, len(others.accounts), others.everywhere) == ([], 1, False)
+    assert (others.rows, others.again, len(others.accounts)) == ([], [], 1)

@@ -14,7 +14,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from outbox_operator.adapters.postgres.connection import Connection, close, connect
+from outbox_operator.adapters.postgres.connection import (
+    Connection,
+    close,
+    connect,
+    set_in_session,
+)
 from outbox_operator.adapters.postgres.errors import (
     UnreadableRowsError,
     errors,
@@ -46,7 +51,8 @@ _SETTINGS: Final = {
 }
 _LATER: Final = dt.timedelta(microseconds=1)
 _MOST_LATER: Final = dt.timedelta(seconds=1)
-"""So much later than it was taken an event may be stored, for another's sake, and be known."""
+"""So much later than it was taken an event of version 1 may be stored, for another's sake, and be
+known."""
 _LONG_AGO: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _FAR_AHEAD: Final = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 _UNENCODABLE: Final = (asyncpg.DataError, ValueError, TypeError, OverflowError)
@@ -87,6 +93,8 @@ class Batch:
         accounts: Numbers that are accounted for: source, shard, first, last, when the stream stored
             these two, their sequences.
         moves: How far that brings the rows of an outbox's table; None: the rows are of a stream.
+        again: Rows that may have been stored at any time, whatever the others are: a replay sent
+            them. Apart, since whoever publishes may send one with each batch.
     """
 
     rows: Sequence[tuple[Any, ...]]
@@ -95,6 +103,7 @@ class Batch:
     everywhere: bool
     accounts: Sequence[tuple[Any, ...]]
     moves: Move | None = None
+    again: Sequence[tuple[Any, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +153,11 @@ class ArchiveStore:
         self._window = duplicate_window
         self._name = application_name
         self._connection: Connection | None = None
+        self._tells_sources_apart = False
         listed = ", ".join(map(quoted, self._columns))
-        self._insert = statement("archive_insert", schema=schema, columns=listed)
-        self._later = statement("archive_later", schema=schema)
+        look = statement("archive_look", schema=schema)
+        self._insert = statement("archive_insert", schema=schema, columns=listed, look=look)
+        self._later = statement("archive_later", look=look)
         types = (f"{quoted(name)} {COLUMNS.get(name, EXTRACTED_TYPE)}" for name in columns)
         self._stage = statement("archive_staging", columns=", ".join(types))
 
@@ -172,8 +183,8 @@ class ArchiveStore:
                 self._check(facts)
                 if not facts["may_stage"]:
                     raise self._may_not_stage(facts["database"])
-                for name, value in _SETTINGS.items():
-                    await connection.execute(statement("session_set"), name, value)
+                self._tells_sources_apart = facts["tells_sources_apart"]
+                await set_in_session(connection, _SETTINGS)
                 await connection.execute(self._stage)
         except BaseException:
             connection.terminate()
@@ -199,10 +210,7 @@ class ArchiveStore:
         connection = await self._connected()
         with errors(self._target), self._rows_at_fault():
             async with connection.transaction():
-                await connection.copy_records_to_table(
-                    _STAGING, records=batch.rows, columns=self._columns, schema_name="pg_temp",
-                    timeout=_STATEMENT_SECONDS,
-                )  # fmt: skip
+                await self._stage_rows(connection, batch.rows)
                 await connection.execute(
                     statement("archive_alone"), schema_lock("archive", self._schema)
                 )
@@ -211,7 +219,12 @@ class ArchiveStore:
                     end = _FAR_AHEAD  # the stream may have brought it, whenever it did
                 if batch.everywhere or await self._may_be_older(connection):
                     start = _LONG_AGO
-                new = await self._insert_new(connection, len(batch.rows), start, end + _MOST_LATER)
+                end += _MOST_LATER
+                new = await self._insert_new(connection, len(batch.rows), start, end)
+                if batch.again:
+                    await connection.execute(statement("archive_unstage"))
+                    await self._stage_rows(connection, batch.again)
+                    new += await self._insert_new(connection, len(batch.again), _LONG_AGO, end)
                 if batch.accounts:
                     await connection.execute(
                         statement("archive_account", schema=self._schema),
@@ -221,25 +234,30 @@ class ArchiveStore:
                     await self._move(connection, batch.moves, new.total())
         return new
 
+    async def _stage_rows(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        await connection.copy_records_to_table(
+            _STAGING, records=rows, columns=self._columns, schema_name="pg_temp",
+            timeout=_STATEMENT_SECONDS,
+        )  # fmt: skip
+
     async def _insert_new(
         self, connection: Connection, rows: int, start: dt.datetime, end: dt.datetime
     ) -> Counter[str]:
         """Make rows of what is not there yet; how many, by class.
 
-        Two sources may use one id, and a stream may take both of their events in one microsecond,
-        which are one key. What the key kept out is tried again with a later moment, which is twice
-        as late each time: who sends one id without pause fills moment after moment.
+        Two sources may use one id, and a stream may take both of their events in one microsecond:
+        one key in an archive of version 1. What that kept out is tried again with a later moment,
+        which is twice as late each time: who sends one id without pause fills moment after moment.
         """
         new: Counter[str] = Counter()
         later = _LATER
         while True:
-            found = await connection.fetch(self._insert, start, end, timeout=_STATEMENT_SECONDS)
+            when = (start, end, start + (end - start) / 2)
+            found = await connection.fetch(self._insert, *when, timeout=_STATEMENT_SECONDS)
             new.update({row["class"]: row["events"] for row in found})
-            if new.total() == rows:
+            if self._tells_sources_apart or new.total() == rows:
                 return new
-            moved = await connection.execute(
-                self._later, start, end, later, timeout=_STATEMENT_SECONDS
-            )
+            moved = await connection.execute(self._later, *when, later, timeout=_STATEMENT_SECONDS)
             if moved.endswith(" 0"):
                 return new  # the others were there
             end += later

@@ -23,6 +23,8 @@ from outbox_operator.wire.advisory_locks import schema_lock
 
 _MIGRATION_SECONDS: Final = 600.0
 """A statement of a migration may have to build an index."""
+_BUILD_SECONDS: Final = 6 * 3600.0
+"""One that builds it beside those who write, of a partition of any size."""
 
 
 class MigrationSteps:
@@ -114,28 +116,28 @@ class MigrationSteps:
         try:
             for step in statements:
                 # CONCURRENTLY waits for others without keeping anybody waiting: let it.
-                patience = 0 if "CONCURRENTLY" in step.sql else _milliseconds(lock_timeout)
+                beside = "CONCURRENTLY" in step.sql
+                patience = 0 if beside else _milliseconds(lock_timeout)
+                seconds = _BUILD_SECONDS if beside else _MIGRATION_SECONDS
                 await self._connection.execute(
-                    statement(
-                        "session_limit",
-                        lock=patience,
-                        whole=_milliseconds(_MIGRATION_SECONDS),
-                    )
+                    statement("session_limit", lock=patience, whole=_milliseconds(seconds))
                 )
-                await self.run([step])
+                await self.run([step], seconds)
         finally:
             if not self._connection.is_closed():
                 await self._connection.execute(statement("session_limits_back"), *before)
 
-    async def run(self, statements: Sequence[Statement]) -> None:
-        """Run statements in order.
+    async def run(
+        self, statements: Sequence[Statement], seconds: float = _MIGRATION_SECONDS
+    ) -> None:
+        """Run statements in order, each of which may take so many seconds.
 
         Raises:
             OutboxError: One failed; says what it was for.
         """
         for step in statements:
             try:
-                await self._connection.execute(step.sql, timeout=_MIGRATION_SECONDS + 5)
+                await self._connection.execute(step.sql, timeout=seconds + 5)
             except asyncpg.PostgresError as error:
                 translated = translate(error, self._target)
                 translated.message = f"{step.reason}: {translated.message}"

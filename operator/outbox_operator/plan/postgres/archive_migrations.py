@@ -14,6 +14,7 @@ from outbox_operator.errors import SpecError, UnsafeChangeError, UnsupportedServ
 from outbox_operator.plan.ownership import Claim, refusal
 from outbox_operator.plan.postgres import archive_search
 from outbox_operator.plan.postgres.archive_access import access_statements
+from outbox_operator.plan.postgres.archive_key import FORMER_KEY, key_statements
 from outbox_operator.plan.postgres.archive_schema import (
     ARCHIVE_VERSION,
     EVENTS,
@@ -185,11 +186,13 @@ def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[S
     step, in the transaction, only ties these together.
     """
     schema, found = desired.schema, observed.database
-    base = events_table(schema, ())
-    # The indexes of a table of tables need steps of their own, below.
-    yield from table_statements(
-        (replace(base, indexes=()),), found, managed=found.version is not None
-    )
+    leaves = [leaf.name for one in observed.classes for leaf in one.leaves]
+    base = replace(events_table(schema, ()), indexes=())
+    if found.tables[EVENTS].primary_key == FORMER_KEY:
+        yield from key_statements(base, leaves, drift=found.version == ARCHIVE_VERSION)
+        base = replace(base, primary_key=FORMER_KEY)
+    # Key and indexes of a table of tables need steps of their own.
+    yield from table_statements((base,), found, managed=found.version is not None)
     columns = found.tables[EVENTS].columns
     for name in desired.extracted:
         column = extracted_column(name)
@@ -206,7 +209,6 @@ def _extracted(desired: DesiredArchive, observed: ObservedArchive) -> Iterator[S
                 f"{there.type}; extract into another name",
                 reason=Reason.INCOMPATIBLE_TABLE,
             )
-    leaves = [leaf.name for one in observed.classes for leaf in one.leaves]
     for index in events_indexes(desired.extracted, text_search=desired.text_search):
         there_already = any(
             one.table == EVENTS

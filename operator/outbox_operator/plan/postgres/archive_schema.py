@@ -47,10 +47,10 @@ BACKFILLS: Final = "backfills"
 ARCHIVE_TABLES: Final = (
     EVENTS, LEDGER, SCHEMA_VERSION, GAPS, SEALS, SEALED_ROWS, ACCESS_LOG, EXPORTS, BACKFILLS,
 )  # fmt: skip
-ARCHIVE_VERSION: Final = 1
-EVENTS_KEY: Final = ("id", "stored_at", "class")
-"""Holds both partition keys, which never change for a message, and begins with what is asked for
-to know whether an event is there already."""
+ARCHIVE_VERSION: Final = 2
+EVENTS_KEY: Final = ("id", "source", "stored_at", "class")
+"""Holds both partition keys, which never change for a message, and begins with all that is asked
+for to know whether an event is there already: who may publish may use one id for any number."""
 _NULLABLE: Final = frozenset(
     {"key", "shard", "emission", "position", "payload", "raw", "payload_sha256", "note"}
 )

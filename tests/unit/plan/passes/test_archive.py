@@ -30,7 +30,7 @@ from outbox_operator.plan.passes.consumer import condition_types, consumer_resul
 from outbox_operator.plan.passes.durable import DurableResult
 from outbox_operator.plan.passes.result import SessionFailure
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, BackfillNumbers, Gap
-from outbox_operator.plan.postgres.archive_schema import ObservedArchive
+from outbox_operator.plan.postgres.archive_schema import ARCHIVE_VERSION, ObservedArchive
 from outbox_operator.plan.postgres.archive_seals import Head
 from outbox_operator.plan.postgres.mark import Mark
 from outbox_operator.plan.postgres.state import ObservedDatabase, ObservedSchema
@@ -98,7 +98,7 @@ def test_tables_are_made_at_once_or_once_a_person_agrees() -> None:
     result = told(audit(), plan)
     assert [part.reason for part in result.parts] == [Reason.CONNECTED, Reason.UP_TO_DATE]
     assert result.state is not None
-    assert (result.state.database, result.state.version) == ("7:1", 1)
+    assert (result.state.database, result.state.version) == ("7:1", ARCHIVE_VERSION)
 
     careful = audit(migrations={"policy": "RequireApproval"})
     plan = planned(careful)

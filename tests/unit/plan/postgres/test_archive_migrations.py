@@ -96,7 +96,7 @@ def test_everything_is_made_in_order() -> None:
             DESIRED,
             replace(EMPTY, database=replace(EMPTY.database, version=7)),
             UnsafeChangeError,
-            "version 7, this program knows 1",
+            "version 7, this program knows 2",
         ),
         (replace(DESIRED, writer="w"), EMPTY, SpecError, "database: role w does not exist"),
         (replace(DESIRED, readers=("r",)), EMPTY, SpecError, "readers: role r does not exist"),

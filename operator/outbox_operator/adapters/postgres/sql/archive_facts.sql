@@ -8,6 +8,11 @@ SELECT obj_description(n.oid, 'pg_namespace') AS comment,
              FROM pg_catalog.pg_class e
              JOIN pg_catalog.pg_attribute a ON a.attrelid = e.oid AND a.attnum > 0
              WHERE e.relnamespace = n.oid AND e.relname = 'events') AS columns,
+       EXISTS (SELECT FROM pg_catalog.pg_class e
+               JOIN pg_catalog.pg_constraint k ON k.conrelid = e.oid AND k.contype = 'p'
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = e.oid AND a.attnum = ANY (k.conkey)
+               WHERE e.relnamespace = n.oid AND e.relname = 'events' AND a.attname = 'source')
+           AS tells_sources_apart,
        ARRAY(SELECT (regexp_match(pg_get_expr(c.relpartbound, c.oid), $r$IN \('(.*)'\)$r$))[1]
              FROM pg_catalog.pg_class e
              JOIN pg_catalog.pg_inherits i ON i.inhparent = e.oid

@@ -6,4 +6,4 @@ SELECT timestamptz_send(e.stored_at) || uuid_send(e.id) AS place, e.type, e.sequ
 FROM {schema}.events e
 WHERE e.class = $1 AND e.stored_at >= $2 AND e.stored_at < $3
   AND e.archived_at >= $4 AND e.archived_at < $5
-ORDER BY e.stored_at, e.id
+ORDER BY e.stored_at, e.id, e.source COLLATE "C"
