@@ -9,7 +9,7 @@ row escape into another subject space.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
@@ -192,3 +192,97 @@ def nudge_subject(namespace: str, pipeline: str) -> str:
     Messages on it are empty and may be lost: the relay polls anyway.
     """
     return f"outbox.nudge.{escape_token(namespace)}.{escape_token(pipeline)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A filter as numbers, so that two of hundreds of tokens are compared at once.
+
+    Attributes:
+        tokens: Before a `>`.
+        rest: Whether there is one.
+        values: Of each token a number, which is the same for the same token.
+        fixed: All bits of those that are no `*`.
+    """
+
+    tokens: int
+    rest: bool
+    values: int
+    fixed: int
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether there is a wildcard in it."""
+        return self.rest or self.fixed != (1 << 32 * self.tokens) - 1
+
+    def overlaps(self, other: _Coded) -> bool:
+        """As the function."""
+        if (self.values ^ other.values) & self.fixed & other.fixed:
+            return False
+        if self.rest and other.rest:
+            return True
+        if self.rest:
+            return other.tokens > self.tokens
+        return self.tokens > other.tokens if other.rest else self.tokens == other.tokens
+
+    def covers(self, other: _Coded) -> bool:
+        """As the function."""
+        if (self.values ^ other.values) & self.fixed or self.fixed & ~other.fixed:
+            return False
+        if self.rest:
+            return other.tokens + other.rest > self.tokens
+        return self.tokens == other.tokens and not other.rest
+
+
+_LOOSE: Final = b"\0\0\0\0"
+_FIXED: Final = b"\xff\xff\xff\xff"
+
+
+def _coded(filters: Sequence[str]) -> list[_Coded]:
+    numbers: dict[str, int] = {"*": 0}
+    found = []
+    for one in filters:
+        tokens = one.split(".")
+        if rest := ">" in tokens:
+            tokens = tokens[: tokens.index(">")]
+        values = (numbers.setdefault(token, len(numbers)) for token in tokens)
+        whole = b"".join(value.to_bytes(4, "little") for value in values)
+        fixed = b"".join(_LOOSE if part == "*" else _FIXED for part in tokens)
+        number = int.from_bytes(whole, "little")
+        found.append(_Coded(len(tokens), rest, number, int.from_bytes(fixed, "little")))
+    return found
+
+
+def first_overlap(filters: Sequence[str]) -> tuple[int, int] | None:
+    """Find the first of some filters that overlaps an earlier one; None: none does.
+
+    For hundreds of filters, each of hundreds of tokens, as a resource may have them.
+
+    Returns:
+        The place of the earlier one, and its own.
+    """
+    loose: list[tuple[int, _Coded]] = []
+    before: list[tuple[int, _Coded]] = []
+    equal: dict[str, int] = {}
+    for index, (one, code) in enumerate(zip(filters, _coded(filters), strict=True)):
+        others = before if code.is_loose else loose
+        found = next((place for place, other in others if code.overlaps(other)), None)
+        places = [place for place in (found, equal.get(one)) if place is not None]
+        if places:
+            return min(places), index
+        equal[one] = index
+        before.append((index, code))
+        if code.is_loose:
+            loose.append((index, code))
+    return None
+
+
+def widest(filters: Sequence[str]) -> list[str]:
+    """Those of some filters, each there once, that no other one covers; see `first_overlap`."""
+    coded = _coded(filters)
+    loose = [one for one in coded if one.is_loose]
+    return [
+        one
+        for one, code in zip(filters, coded, strict=True)
+        if not any(other is not code and other.covers(code) for other in loose)
+    ]

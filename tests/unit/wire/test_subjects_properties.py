@@ -15,8 +15,10 @@ from outbox_operator.wire.subjects import (
     SubjectTemplate,
     covers,
     escape_token,
+    first_overlap,
     is_valid_filter,
     overlaps,
+    widest,
 )
 
 SETTINGS = settings(database=None, deadline=None, derandomize=True, max_examples=300)
@@ -106,3 +108,18 @@ def test_a_template_is_refused_or_makes_subjects(text: str) -> None:
         return
     subject = template.render(dict.fromkeys(COLUMNS, "x"))
     assert len(subject.encode()) > 1024 or is_valid_filter(subject)
+
+
+@SETTINGS
+@given(st.lists(filters | st.just(">"), max_size=8, unique=True))
+def test_many_filters_are_compared_as_two_are(several: list[str]) -> None:
+    pairs = [(a, b) for b in range(len(several)) for a in range(b)]
+    wanted = next((pair for pair in pairs if overlaps(*map(several.__getitem__, pair))), None)
+    assert first_overlap(several) == wanted
+    assert widest(several) == [
+        one for one in several if not any(covers(other, one) for other in several if other != one)
+    ]
+
+
+def test_a_filter_that_is_there_twice_overlaps_itself() -> None:
+    assert first_overlap(["a.b", "a.*.c", "a.b", "a.>"]) == (0, 2)

@@ -39,7 +39,7 @@ from outbox_operator.plan.jetstream.starts import keeping_reset
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.state import Owner
 from outbox_operator.reasons import Reason
-from outbox_operator.wire.subjects import is_valid_filter, overlaps
+from outbox_operator.wire.subjects import first_overlap, is_valid_filter
 
 _DELIVER: Final = {
     "All": "all",
@@ -253,11 +253,13 @@ def _check(spec: EventConsumerSpec, runtime: bool) -> None:
         path = f"spec.filterSubjects[{index}]"
         if not is_valid_filter(subject):
             raise SpecError(f"{path}: {subject!r} is not a subject")
-        for earlier in spec.filterSubjects[:index]:
-            if overlaps(earlier, subject):
-                raise SpecError(
-                    f"{path}: {subject!r} overlaps {earlier!r} of the same list; keep the wider one"
-                )
+    overlap = first_overlap(spec.filterSubjects)
+    if overlap is not None:
+        earlier, index = overlap
+        raise SpecError(
+            f"spec.filterSubjects[{index}]: {spec.filterSubjects[index]!r} overlaps "
+            f"{spec.filterSubjects[earlier]!r} of the same list; keep the wider one"
+        )
     for name, policy in (("startSequence", "ByStartSequence"), ("startTime", "ByStartTime")):
         given = getattr(spec, name) is not None
         if given != (spec.deliverPolicy == policy):

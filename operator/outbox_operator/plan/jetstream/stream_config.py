@@ -25,7 +25,7 @@ from outbox_operator.plan.jetstream.decide import (
 )
 from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
-from outbox_operator.wire.subjects import is_valid_filter, overlaps
+from outbox_operator.wire.subjects import first_overlap, is_valid_filter, overlaps
 
 DEAD_LETTERS_OF_METADATA: Final = f"{meta.GROUP}/dead-letters-of"
 """Metadata of a dead-letter stream: name of the stream whose letters it keeps."""
@@ -193,11 +193,13 @@ def _check(spec: EventStreamSpec) -> None:
                 f"{path}: {subject!r} is not a subject; write tokens joined by dots, where * "
                 "stands for one token and > for all the rest"
             )
-        for earlier in spec.subjects[:index]:
-            if overlaps(earlier, subject):
-                raise SpecError(
-                    f"{path}: {subject!r} overlaps {earlier!r} of the same list; keep the wider one"
-                )
+    overlap = first_overlap(spec.subjects)
+    if overlap is not None:
+        earlier, index = overlap
+        raise SpecError(
+            f"spec.subjects[{index}]: {spec.subjects[index]!r} overlaps "
+            f"{spec.subjects[earlier]!r} of the same list; keep the wider one"
+        )
     max_age, window = nanoseconds(spec.maxAge), nanoseconds(spec.duplicateWindow)
     default = EventStreamSpec.model_fields["duplicateWindow"].default
     if 0 < max_age < window and spec.duplicateWindow != default:

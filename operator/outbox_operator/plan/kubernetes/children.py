@@ -8,6 +8,7 @@ JetStream's own configuration.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from outbox_operator.api import meta
@@ -162,27 +163,28 @@ def filter_subjects(
         SpecError: The template cannot tell event types apart, or two filters overlap in part.
     """
     where = f"spec.consumers[{consumer.name}].filterEventTypes"
-    kinds, templates = consumer.filterEventTypes, [template]
-    if shards is not None:
-        templates = [_of_shard(template, shard) for shard in shards]
-    filters = list(
-        dict.fromkeys(_filter_subject(one, kind, where) for one in templates for kind in kinds)
-    )
-    if shards is not None and not kinds:
+    templates = [template] if shards is None else [_of_shard(template, shard) for shard in shards]
+    if shards is not None and not consumer.filterEventTypes:
         return [one.filter() for one in templates]
-    kept = [
-        one
-        for one in filters
-        if not any(other != one and subjects.covers(other, one) for other in filters)
-    ]
-    for index, one in enumerate(kept):
-        for other in kept[index + 1 :]:
-            if subjects.overlaps(one, other):
-                raise SpecError(
-                    f"{where}: {one!r} and {other!r} overlap in part, which JetStream refuses; "
-                    "write filters that do not share event types"
-                )
-    return kept
+    kinds = _kinds(template, tuple(consumer.filterEventTypes), where)
+    return [_filter_subject(one, kind, where) for one in templates for kind in kinds]
+
+
+@lru_cache(maxsize=8)  # of one consumer all lanes have the same, one after the other
+def _kinds(template: SubjectTemplate, kinds: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The event types whose filters no other's covers; of each shard they are the same."""
+    filters: dict[str, str] = {}
+    for kind in kinds:
+        filters.setdefault(_filter_subject(template, kind, where), kind)
+    kept = subjects.widest(list(filters))
+    overlap = subjects.first_overlap(kept)
+    if overlap is not None:
+        one, other = overlap
+        raise SpecError(
+            f"{where}: {kept[one]!r} and {kept[other]!r} overlap in part, which JetStream refuses; "
+            "write filters that do not share event types"
+        )
+    return tuple(filters[one] for one in kept)
 
 
 def _of_shard(template: SubjectTemplate, shard: int) -> SubjectTemplate:
