@@ -399,6 +399,16 @@ CASES: Final = (
         {45: (), 46: (STREAM,)},
     ),
     Case(
+        "OutboxRedisNearlyFull",
+        "81 % of maxmemory, of which there is more then; another server has no limit",
+        {
+            stream("redis_memory_bytes"): "80x5 81x40",
+            stream("redis_max_memory_bytes"): "100x25 200x20",
+            f'outbox_stream_redis_memory_bytes{{namespace="a", stream="free", {A}}}': "999x45",
+        },
+        {10: (), 11: (STREAM,), 25: (STREAM,), 27: ()},
+    ),
+    Case(
         "OutboxRetentionAtRisk",
         "seven days are kept: less than six hours are left",
         {

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import prometheus_client
 import pytest
+from redis import Redis
 
 from outbox_operator.client import Event, NatsLink, Nudge, Outbox
 from support.chart import Helm, find_helm
@@ -21,6 +23,7 @@ from support.consuming import Endpoint, accept, answering
 from support.nats import NatsServer
 from support.ports import free_port
 from support.postgres import PostgresServer
+from support.redis import RedisServer
 from support.waiting import eventually
 from support.watched_shop import (
     GOOD,
@@ -122,6 +125,7 @@ async def test_each_alert_fires_and_ends(shop: Shop) -> None:
     assert watch.prometheus.rule_errors() == []
 
     await what_cannot_be_published_or_handled(shop)
+    await a_redis_that_fills_up(shop)
     await a_relay_that_is_killed(shop)
     await a_broker_that_is_frozen(shop)
 
@@ -200,6 +204,24 @@ async def a_gap_that_closes(shop: Shop) -> None:
     assert f"Archive {shop.world.namespace}/orders-archive: 1 gaps" in gap.annotations["summary"]
     await shop.forge("orders", 2)
     await shop.watch.ends("OutboxArchiveGap")
+
+
+async def a_redis_that_fills_up(shop: Shop) -> None:
+    """Nearly all of its memory is taken; then it may take more."""
+    world, watch = shop.world, shop.watch
+    watch.begin()
+    with RedisServer() as server, Redis(host="127.0.0.1", port=server.port) as client:
+        client.setrange("somebody-elses", 10_000_000, "x")  # and no buffer of that size with it
+        taken: Any = client.info("memory")
+        client.config_set("maxmemory", int(taken["used_memory"] * 1.15))
+        spec = {"redis": {"url": server.url}, "name": f"{world.prefix}.cached"}
+        world.apply(world.resource("EventStream", "cached", spec))
+        found = await watch.fires("OutboxRedisNearlyFull", stream="cached")
+        assert f"Stream {world.namespace}/cached: 8" in found.annotations["summary"]
+        client.config_set("maxmemory", "1gb")
+        world.look_again("evs", "cached")
+        await watch.ends("OutboxRedisNearlyFull")
+        world.kubectl("delete", "evs/cached", "-n", world.namespace)
 
 
 async def a_relay_that_is_killed(shop: Shop) -> None:

@@ -21,7 +21,8 @@ PROGRAMS: Final = (
     "awk", "base64", "cat", "cosign", "cp", "curl", "date", "docker", "fastapi", "generate",
     "git", "grep",
     "helm", "jq", "kind", "kubectl", "ls", "make", "mkdir", "nats", "npm", "npx", "nsc", "openssl",
-    "outbox", "pip", "pg_dump", "psql", "pytest", "python", "python3", "rm", "sed", "sha256sum",
+    "outbox", "pip", "pg_dump", "psql", "pytest", "python", "python3", "redis-cli", "rm", "sed",
+    "sha256sum",
     "sleep", "sort", "tail", "tar", "tee", "uniq", "xargs", "yq",
 )  # fmt: skip
 _BUILT_IN: Final = "kill() { :; }; cd() { :; }; source() { :; }; .() { :; }; "

@@ -124,6 +124,14 @@ STREAM_MAX_AGE_SECONDS: Final = _stream(
 STREAM_DEAD_LETTERS: Final = _stream(
     "dead_letters", "Messages in its dead-letter stream, of all consumers; none without one."
 )
+REDIS_MEMORY: Final = _stream(
+    "redis_memory_bytes", "Memory that all data of the Redis server it is in take."
+)
+REDIS_MAX_MEMORY: Final = _stream(
+    "redis_max_memory_bytes",
+    "maxmemory of the Redis server it is in, where it takes no more writes; none when there is no "
+    "limit.",
+)
 STREAM_SAMPLED: Final = _stream(
     "sample_timestamp_seconds", "When the stream was last read, as Unix time."
 )
@@ -176,6 +184,8 @@ DECLARATIONS: Final = (
     STREAM_REFUSES,
     STREAM_MAX_AGE_SECONDS,
     STREAM_DEAD_LETTERS,
+    REDIS_MEMORY,
+    REDIS_MAX_MEMORY,
     STREAM_SAMPLED,
     CONDITION,
     TASK_ENDED,

@@ -186,6 +186,9 @@ def of_stream(
             numbers.STREAM_MAX_AGE_SECONDS: None if age is None else age / _NANOSECONDS,
             numbers.STREAM_DEAD_LETTERS: state.deadLetters,
         }
+    if state is not None and state.redis is not None:
+        read[numbers.REDIS_MEMORY] = state.redis.usedMemoryBytes or None
+        read[numbers.REDIS_MAX_MEMORY] = state.redis.maxMemoryBytes or None
     return Sampled(
         labels=(owner.namespace, owner.name, owner.pipeline),
         values=_known(read),

@@ -29,7 +29,7 @@ from outbox_operator.plan.passes.redis_stream import (
     redis_stream_result,
 )
 from outbox_operator.plan.passes.result import PassResult
-from outbox_operator.plan.redis.observed import ObservedGroup, ObservedKey
+from outbox_operator.plan.redis.observed import ObservedGroup, ObservedKey, ObservedServer
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import stamp
 from support.passes import NOW, carried_out
@@ -120,6 +120,25 @@ def test_it_is_forgotten_after_an_hour_and_said_while_the_server_is_away() -> No
         plan = plan_redis_stream(resource, redis, away)
         result = redis_stream_result(resource, redis, plan, [], away, NOW)
         assert said(result, ConditionType.STREAM_LOST_EVENTS)[0] == status
+
+
+def test_memory_of_the_server_is_exported_where_it_has_a_limit() -> None:
+    resource = published()
+    redis = resource.spec.redis
+    assert redis is not None
+    for most, names in ((0, {"memory"}), (100, {"memory", "max_memory"})):
+        observed = RedisObserved(
+            keys=(replace(KEY, mark=Owner.of(resource.meta)),),
+            server=ObservedServer(compatible=(7, 2), used_memory=81, max_memory=most),
+        )
+        plan = plan_redis_stream(resource, redis, observed)
+        applied = carried_out(plan, lambda _: KEY)
+        result = redis_stream_result(resource, redis, plan, applied, observed, NOW)
+        assert result.sampled.values is not None
+        found = {one.name: value for one, value in result.sampled.values.items()}
+        found = {name: value for name, value in found.items() if "_redis_" in name}
+        assert set(found) == {f"outbox_stream_redis_{name}_bytes" for name in names}
+        assert found["outbox_stream_redis_memory_bytes"] == 81
 
 
 def test_letters_are_counted_where_metrics_and_the_command_line_look() -> None:
