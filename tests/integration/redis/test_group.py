@@ -146,3 +146,21 @@ async def test_what_waits_for_its_time_takes_up_no_room_of_its_payload(
         del each
         reader.arrived.clear()
         assert [one for one in living(Entry) if one.stream == place.key] == []
+
+
+async def test_a_group_that_was_made_anew_meanwhile_is_told_from_the_one_that_was_read(
+    redis_server: RedisServer, place: RedisPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    await place.publish(1)
+    async with reading(place) as reader, redis_client(redis_server) as client:
+        await reader.source.open()
+        (first,) = await reader.take(1)
+        first.ack()
+        await place.cut()
+        await reader.open()
+        assert "made anew" not in caplog.text, "the same"
+        await client.xgroup_destroy(place.key, READER)
+        await client.xgroup_create(place.key, READER, id="$")
+        await place.cut()
+        await reader.open()
+        assert "made anew while it was read here" in caplog.text

@@ -119,6 +119,8 @@ class RedisGroup:
         self._closing = True
         self._wanted = asyncio.Event()
         self._cursors = dict.fromkeys(self._keys, _FIRST)
+        self._given: set[str] = set()
+        """Keys of which there came entries: our name is in their groups."""
         self._look_at = 0.0
         self._answers = GroupAnswers(
             group, self.reader, on_refused=self._refused, on_due=self._retake_due,
@@ -150,6 +152,7 @@ class RedisGroup:
         for key in self._keys:  # what changes nothing, and shows that we may
             await link.ask("XCLAIM", key, self._group, self.reader, 0, _FIRST, "JUSTID")
             await link.ask("XACK", key, self._group, _FIRST)
+        self._given = await link.still_in(self._given, self._group, self.reader)
         self._answers.use(link)
         self.ack_wait = self._ack_wait
         self.requested = 0
@@ -296,6 +299,7 @@ class RedisGroup:
         if isinstance(found, ResponseError):
             raise link.reading.refused(said(found), self._where)
         for key, entries in found or ():
+            self._given.add(key.decode())
             new = [(each, texts, 1) for each, texts in entries if texts]
             self._deliver(self._keys.index(key.decode()), new)
 

@@ -6,7 +6,8 @@ and questions go over the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from outbox_operator.adapters.redis.connection import Wire
@@ -15,6 +16,8 @@ from outbox_operator.adapters.redis.scripts import Script
 from outbox_operator.errors import OutboxError, RedisError
 from outbox_operator.reasons import Reason
 from outbox_operator.telemetry.readiness import ServerState
+
+log = logging.getLogger(__name__)
 
 _MISSING: Final = ("NOGROUP", "UNBLOCKED", "no such key")
 
@@ -116,3 +119,26 @@ class GroupLink:
                 reason=Reason.CONSUMER_MISSING,
             )
         return error
+
+    async def still_in(self, keys: Iterable[str], group: str, reader: str) -> set[str]:
+        """The keys in whose groups a reader still is that was given entries there.
+
+        Of others it is said that they were made anew: nothing else tells, and entries may go by
+        that nobody is given.
+
+        Raises:
+            OutboxError: As `ask`.
+        """
+        found = set[str]()
+        for key in keys:
+            readers = await self.ask("XINFO", "CONSUMERS", key, group)
+            names = [dict(zip(one[::2], one[1::2], strict=True)).get(b"name") for one in readers]
+            if reader.encode() in names:
+                found.add(key)
+                continue
+            log.error(
+                "%s: in key %s it was deleted and made anew while it was read here, or the name %s "
+                "was taken out of it: what it skips, nobody is given",
+                self.where, key, reader,
+            )  # fmt: skip
+        return found
