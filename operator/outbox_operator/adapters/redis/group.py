@@ -149,10 +149,10 @@ class RedisGroup:
             self._login, name=self._name, where=self._where, state=self._state,
             on_lost=self._lost,
         )  # fmt: skip
-        for key in self._keys:  # what changes nothing, and shows that we may
+        self._given = await link.still_in(self._given, self._group, self.reader)
+        for key in self._keys:  # what changes nothing but our name, and shows that we may
             await link.ask("XCLAIM", key, self._group, self.reader, 0, _FIRST, "JUSTID")
             await link.ask("XACK", key, self._group, _FIRST)
-        self._given = await link.still_in(self._given, self._group, self.reader)
         self._answers.use(link)
         self.ack_wait = self._ack_wait
         self.requested = 0
