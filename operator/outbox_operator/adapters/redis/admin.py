@@ -240,7 +240,7 @@ def _key(name: str, found: list[Any]) -> ObservedKey:
         first_id=parse_id(first)[0] if first else 0,
         last_id=last_id,
         is_spent=last_id > LARGEST_NUMBER,
-        removed=int(removed) if removed >= 0 else None,
+        removed=number(removed) if removed >= 0 else None,
         groups=tuple(
             ObservedGroup(
                 name=group.decode("utf-8", "replace"),

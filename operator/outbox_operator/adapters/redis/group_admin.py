@@ -122,7 +122,7 @@ def _facts(found: list[Any]) -> GroupFacts:
         first_pending=first.decode() or None,
         oldest=oldest.decode() or None,
         written=parse_time(written.decode("utf-8", "replace") or None),
-        read=int(read) if read >= 0 else None,
+        read=number(read) if read >= 0 else None,
         marked=bool(marked),
         deleted=deleted.decode() or None,
     )
