@@ -14,7 +14,11 @@ from localkube.shell import run
 
 CONFIG = REPOSITORY / "kind-config.yaml"
 # With Docker there is a registry to pull from, so the demo takes the official images.
-OFFICIAL_IMAGES = {"postgres": "docker.io/library/postgres:17", "nats": "docker.io/library/nats:2"}
+OFFICIAL_IMAGES = {
+    "postgres": "docker.io/library/postgres:17",
+    "nats": "docker.io/library/nats:2",
+    "prometheus": "docker.io/prom/prometheus:v3.5.0",
+}
 
 
 def docker_answers() -> bool:

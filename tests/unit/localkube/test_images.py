@@ -156,6 +156,17 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     return found.read()
 
 
+def test_with_docker_each_image_of_the_project_has_a_name_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n")  # every image is there already
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    names = kind.KindEngine(Roots(tmp_path / "state", tmp_path / "cache")).build_all()
+    assert set(names) == {image.key for image in images.PROJECT_IMAGES}
+
+
 def test_docker_build_command() -> None:
     command = kind.build_command("a:1", Path("/f"), Path("/c"), {"BASE_IMAGE": "b"})
     wanted = ["docker", "build", "--tag=a:1", "--file=/f", "--build-arg=BASE_IMAGE=b", "/c"]

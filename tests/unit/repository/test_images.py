@@ -14,11 +14,13 @@ from support.kube import ROOT
 from support.repository import tracked
 
 _DEFAULT: Final = "the client of a throwaway pod: `--image` names another, and its digest"
+_DEMO: Final = "a server of the demo where Docker runs: nothing of it is shipped"
 _EXAMPLE: Final = "an example: what a reader deploys is the reader's to pin"
 BY_TAG: Final = {
     "docker.io/library/postgres:17": _DEFAULT,
     "docker.io/natsio/nats-box:0.18.0": _DEFAULT,
-    "docker.io/library/nats:2": "the demo's server where Docker runs: nothing of it is shipped",
+    "docker.io/library/nats:2": _DEMO,
+    "docker.io/prom/prometheus:v3.5.0": _DEMO,
     "node:22-slim": _EXAMPLE,
     "postgres:17": _EXAMPLE,
     "nats:2.14": _EXAMPLE,
