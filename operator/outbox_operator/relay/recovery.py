@@ -14,7 +14,8 @@ So the order of each key holds although the snapshot of the interrupted window w
 A tail may have holes: limits, consumption and people take messages out of the stream. The numbers
 of those that are left tell how many are missing. The rows that may be these, `Candidate`s, were
 published if they are as many; if not, then those of a key that the tail shows at a later position
-(`fill_holes`).
+(`fill_holes`). Where the tail shows rows that the table does not have, the database was put back to
+an earlier time, or a standby of before took over: what was written since has positions of the lost.
 """
 
 from __future__ import annotations
@@ -96,6 +97,7 @@ class Tail:
         emission: Number of the last of them, 0 if there is none.
         missing: How many numbers up to it no message has.
         left_out: How many of these no event ever had, because it was not known how far they went.
+        shown: Rows that messages with higher numbers than the cursor's are of.
         reached: The largest position of each key, which is named by its digest; of a key's copies
             in each replay apart.
         foreign: How many messages are not ours.
@@ -110,6 +112,7 @@ class Tail:
     emission: int = 0
     missing: int = 0
     left_out: int = 0
+    shown: int = 0
     reached: dict[bytes, int] = field(default_factory=dict)
     foreign: int = 0
     foreign_subject: str = ""
@@ -135,6 +138,8 @@ class Tail:
             self.left_out += hole
         self.missing += max(0, hole)
         self.emission = max(self.emission, emission)
+        if emission > self.numbered and position not in self.published:
+            self.shown += 1
         self.published[position] = headers.get(EVENT_ID, "")
         if key := headers.get(EVENT_KEY, ""):
             name = _order_name(unquote_to_bytes(key), headers.get(REPLAY))
@@ -184,16 +189,19 @@ def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
             account for; if these are too many, `MOST_SKIPPED` of them.
     """
     hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
-    known = not tail.left_out and len(waiting) < MOST_SKIPPED
-    if known and len(hidden) == tail.missing:
+    all_ = len(waiting) < MOST_SKIPPED
+    known = all_ and not tail.left_out
+    # Then missing messages may be of rows that are gone, and hidden ones new at their positions.
+    lost = all_ and len(waiting) - len(hidden) < tail.shown
+    if known and not lost and len(hidden) == tail.missing:
         return Filled({row.position: row.event_id for row in hidden}, frozenset(), 0)
     overtaken = [
         row for row in hidden if tail.reached.get(row.key, row.position - 1) >= row.position
     ]
-    if not known or len(overtaken) <= tail.missing:
+    if not lost and (not known or len(overtaken) <= tail.missing):
         unsure = 0 if known and len(overtaken) == tail.missing else len(hidden) - len(overtaken)
         return Filled({row.position: row.event_id for row in overtaken}, frozenset(), unsure)
-    # One of them became visible after a later one of its key, whose writers take no lock.
+    # Some were lost, or one became visible after a later one of its key: its writers take no lock.
     first: dict[bytes, int] = {}
     for row in overtaken:
         first[row.key] = min(row.position, first.get(row.key, row.position))

@@ -118,6 +118,30 @@ async def test_writers_without_a_lock_lose_nothing(last_values: Outbox) -> None:
     assert "4 events are sent although they may have been published before" in relay.log
 
 
+async def test_what_a_standby_gives_positions_of_lost_rows_to_is_sent(last_values: Outbox) -> None:
+    """The database lost rows that were published, and of which the stream shows the last only."""
+    outbox = last_values
+    relay = await by_key(outbox).start().active()
+    await outbox.add("k", value=0)
+    before = await outbox.saved(1)
+    for number in range(1, 7):
+        await outbox.add("k", value=number)
+    await outbox.saved(7)
+    await outbox.forget_saves(relay, before)
+    # Of these the standby that took over knows nothing.
+    await outbox.connection.execute(
+        "WITH lost AS (DELETE FROM outbox.events WHERE position > $1 RETURNING 1) "
+        "SELECT setval('outbox.events_position_seq', $1)", before["last_position"],
+    )  # fmt: skip
+    for number in range(101, 105):
+        await outbox.add("k", value=number)
+    await relay.start().active()
+    await outbox.idle(relay)
+    assert await values(outbox) == [("k", 104)]
+    assert relay.metric("published_total") == 4
+    assert relay.metric("uncertain_total") == 4
+
+
 async def purge_some(outbox: Outbox) -> None:
     """By hand: one key's, and single ones."""
     async with connected(outbox.nats) as client:
