@@ -409,6 +409,24 @@ def test_options_that_a_pipeline_cannot_have_are_refused(
             {"stream.name": None, "stream.ref": {"name": "other"}},
             "name is fixed at creation",
         ),
+        (
+            "pipeline",
+            {"consumers.0.filterEventTypes": ["order.created"]},
+            {
+                "consumers.0.filterEventTypes": ["order.created"],
+                "stream.subject": "shop.{event_type}",
+            },
+            "stream.subject cannot be changed while consumers have filterEventTypes or lanes",
+        ),
+        (
+            "pipeline",
+            {},
+            {
+                "consumers.0.filterEventTypes": ["order.created"],
+                "stream.subject": "shop.{event_type}",
+            },
+            "stream.subject cannot be changed while consumers have filterEventTypes or lanes",
+        ),
         ("pipeline", {}, {"stream.storage": "Memory"}, "storage is fixed at creation"),
         ("stream", {"sealed": True}, {}, "sealed cannot be undone"),
         (
@@ -457,7 +475,10 @@ def test_changes_that_cannot_be_carried_out_are_refused(
 def test_harmless_changes_pass(kubectl: Kubectl, namespace: str) -> None:
     first = resource("pipeline", namespace)
     assert kubectl.apply(first).code == 0
-    changes = {"stream.maxAge": "30d", "consumers.0.replicas": 3, "relay.state": "Stopped"}
+    changes = {
+        "stream.maxAge": "30d", "stream.subject": "shop.{event_type}",
+        "consumers.0.replicas": 3, "relay.state": "Stopped",
+    }  # fmt: skip
     second = resource("pipeline", namespace, changes)
     assert kubectl.apply(second).code == 0
     assert without_a_server("pipeline", second, before=first) == ""

@@ -224,6 +224,14 @@ class OutboxPipelineSpec(ApiModel):
             "token of its own, before {event_type} and {routing_key}, for example "
             "orders.{shard}.{event_type}",
         ),
+        cel(
+            "!has(self.stream.subject) || !has(oldSelf.stream.subject) || "
+            "self.stream.subject == oldSelf.stream.subject || "
+            "!self.consumers.exists(c, c.lanes > 1 || c.filterEventTypes.size() > 0)",
+            "stream.subject cannot be changed while consumers have filterEventTypes or lanes: they "
+            "read subjects, and what waits under those of before would never be handled. Take "
+            "filterEventTypes away until all of that is handled; with lanes, make another pipeline",
+        ),
     )
 
     deletionPolicy: DeletionPolicy = Field(
