@@ -37,6 +37,8 @@ async def test_the_plain_case_needs_none(outbox: Outbox) -> None:
     [
         ({"allow_batched": False}, {}),
         ({"duplicate_window": 60_000_000_000}, {}),
+        ({"max_bytes": 2**30}, {}),
+        ({"max_msgs": 1_000_000}, {}),
         ({}, {"ordering": "None"}),
     ],
     ids=str,

@@ -13,9 +13,10 @@ PREDECESSORS: Final = 8
 _USUAL_WINDOW: Final = 120_000_000_000
 """Nanoseconds: what streams get whose specification does not speak of duplicates."""
 _LEAST_AGE: Final = 3_600_000_000_000
-_LEAST_MESSAGES: Final = 1_000_000
-_LEAST_BYTES: Final = 2**30
-"""Limits below these may take what was published since the last save, before anybody looks."""
+_LEAST_MESSAGES: Final = 20_000_000
+_LEAST_BYTES: Final = 2**35
+"""Limits below these may take what was published since the last save, before anybody looks: other
+shards, and others, publish while nobody owns this one. In the usual window no server takes more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
