@@ -15,7 +15,7 @@ from typing import Final
 from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.adapters.sink import Fence, Owner, Sent, Sink, SinkRun, StreamFacts
 from outbox_operator.reasons import Reason
-from outbox_operator.relay import losses, poison
+from outbox_operator.relay import elsewhere, losses, poison
 from outbox_operator.relay.chain import Chain
 from outbox_operator.relay.fencing import Fencing
 from outbox_operator.relay.metrics import RelayMetrics
@@ -252,6 +252,7 @@ class ShardStream:
         again, self._tail_was_read, self._plain = self._tail_was_read, True, False
         shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
+        known = self._known or 0
         self._notice_dropped(last)
         if not facts.keeps_tail:
             # What was consumed is gone: de-duplication alone has to do. And a message that nobody
@@ -264,12 +265,14 @@ class ShardStream:
                 self._known = last  # so that nobody takes the shard for one that never published
             return
         after = first_wanted(self._known, last)
-        if last > after:
+        if moved := await elsewhere.was_published(self._sink, self._subjects, tail, known, last):
+            after, last = known, await elsewhere.read(self._sink, self._subjects, tail, known, last)
+        elif last > after:
             async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
         await self._fill_holes(tail, facts)
-        self._number_anew(tail, last, facts)
+        self._number_anew(tail, known if moved else last, facts)
         self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
         self.published.update(tail.published)
@@ -277,7 +280,7 @@ class ShardStream:
         self._metrics.resumed.inc(len(tail.published))
         self._windows_left = WINDOWS
         # A shard that never published is as clear as one whose end is where the cursor says.
-        self._plain = not again and last == (self._known or 0)
+        self._plain = not again and not tail.published and (moved or last == known)
         self._last = last
         if self._ordered:  # else applications may well publish by themselves
             self._metrics.foreign.inc(tail.foreign)

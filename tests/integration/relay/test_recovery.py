@@ -332,6 +332,34 @@ async def test_older_servers_keep_the_promise_too(
         assert [message.event_id for message in stored] == committed
 
 
+async def test_what_was_published_on_other_subjects_is_skipped(forgetful: Outbox) -> None:
+    """The template was changed, and the relay of before had died."""
+    outbox = forgetful
+    relay = await outbox.relay().start().active()
+    await outbox.add("a")
+    before = await outbox.saved(1)
+    await outbox.fill(3000)
+    await outbox.published(3001)
+    await outbox.forget_saves(relay, before)
+    async with connected(outbox.nats) as client:  # not for the new one to wonder about
+        await client.jetstream().publish(f"{outbox.prefix}.mine", b"")
+    renamed = f"{outbox.prefix}.new.{{event_type}}"
+    relay = await outbox.relay(subject=renamed).start().active()
+    await outbox.fill(10)
+    await outbox.saved(3011)
+    assert relay.metric("published_total") == 10
+    assert relay.metric("foreign_messages_total") == 0
+    # And back again, with nothing to skip.
+    relay.terminate()
+    await outbox.relay().start().active()
+    await outbox.add("a")
+    await outbox.saved(3012)
+    stored = [message for message in await outbox.stored(3013) if message.data]
+    committed = await outbox.event_ids()
+    check_delivery(stored, committed)
+    assert [message.event_id for message in stored] == committed
+
+
 async def test_halt_notices_that_the_row_was_changed_or_deleted(outbox: Outbox) -> None:
     relay = outbox.relay(on_poison="Halt")
     bad = [await outbox.add("a", headers='{"n": 1}') for _ in range(2)]
