@@ -70,6 +70,15 @@ def relay_of(world: World, directory: Path) -> Iterator[RelayProcess]:
         relay.kill()
 
 
+def wait_held(world: World, name: str) -> None:
+    """Returns once the operator has seen that it is to clean up: it goes with nothing before."""
+
+    def held() -> bool:
+        return bool((world.get("EventStream", name) or {})["metadata"].get("finalizers"))
+
+    world.wait(held, f"EventStream {name} has a finalizer", detail=world.log)
+
+
 async def insert(url: str, count: int) -> None:
     connection = await asyncpg.connect(url)
     await connection.execute(
@@ -190,6 +199,8 @@ def test_the_mark_decides_whose_a_key_is(
     for name, policy in (("rival", "Delete"), ("foreign", "Retain"), ("group", "Delete")):
         world.kubectl("patch", "evs", name, "-n", world.namespace, "--type=merge",
                       f'-p={{"spec": {{"deletionPolicy": "{policy}"}}}}')  # fmt: skip
+        if policy == "Delete":
+            wait_held(world, name)
         world.kubectl("delete", "evs", name, "-n", world.namespace, "--wait=false")
         world.wait_gone("EventStream", name)
     kept = [client.exists(one) for one in (key, f"{key}.foreign", f"{key}.group")]
