@@ -42,7 +42,8 @@ UNKNOWN_TAIL: Final = 20_000
 """Stream sequences to look back when the cursor does not say where it ends in the stream: more
 than any earlier relay published between two saves."""
 MOST_SKIPPED: Final = 500_000
-"""Positions remembered at most, for the memory they take; older ones are left to de-duplication."""
+"""Positions remembered at most, for the memory they take: many times what is published between two
+saves. Only a database that was put back has more behind its cursor; older ones are sent again."""
 EMISSION_GAP: Final = 1_000_000
 """Twice as many events as any relay publishes between two saves. Who has left out so many saves
 that before it gives out the next number."""
@@ -117,6 +118,11 @@ class Tail:
     foreign: int = 0
     foreign_subject: str = ""
     foreign_sequence: int = 0
+
+    @property
+    def forgotten(self) -> int:
+        """How many rows that the cursor does not account for are shown, and too many to keep."""
+        return max(0, self.shown - MOST_SKIPPED)
 
     def is_ours(self, headers: Mapping[str, str]) -> bool:
         """Return whether a message with these headers is of this shard of this outbox."""

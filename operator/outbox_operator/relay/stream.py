@@ -271,6 +271,14 @@ class ShardStream:
             async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
+        if tail.forgotten:
+            self._metrics.uncertain.inc(tail.forgotten)
+            log.error(
+                "the database says little of what stream %s holds, as after a restore or a "
+                "failover: %d events behind the cursor are too many to remember, and are sent a "
+                "second time", facts.stream, tail.forgotten,
+                extra={"reason": Reason.TAIL_INCOMPLETE},
+            )  # fmt: skip
         await self._fill_holes(tail, facts)
         self._number_anew(tail, known if moved else last, facts)
         self.chain.seen(max(shown, tail.emission))

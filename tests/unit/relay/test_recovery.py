@@ -83,8 +83,10 @@ def test_messages_of_others_are_counted_and_named(headers: dict[str, str]) -> No
 def test_memory_is_bounded_and_keeps_the_newest() -> None:
     made = Tail(2, "/shop/orders")
     for position in range(MOST_SKIPPED + 10):
+        assert not made.forgotten or position >= MOST_SKIPPED
         made.add(position, "orders.created", ours(position, position))
     assert len(made.published) == MOST_SKIPPED
+    assert made.forgotten == 9, "of what the cursor does not account for; that is number 0"
     assert MOST_SKIPPED + 9 in made.published
 
 
