@@ -36,6 +36,7 @@ from outbox_operator.plan.passes.database import DatabaseResult
 from outbox_operator.plan.passes.inbox import InboxResult
 from outbox_operator.plan.status.pipeline import outbox_status
 from outbox_operator.reasons import Reason
+from outbox_operator.wire.tables import CURRENT_SCHEMA_VERSION
 from support.postgres import PostgresServer, execute, with_login
 from support.resources import consumer, pipeline
 from support.waiting import SECONDS
@@ -215,6 +216,16 @@ async def test_an_inbox_of_others_knows_nothing_of_a_consumer(
         found = await ensure_inbox(context, billing, {}, unacknowledged=3)
         assert (found.held, found.located, found.moved is None) == (held, not held, held)
         await execute(secret.url, insert.format("billing"))
+
+
+async def test_what_was_found_is_said_by_the_pass_that_says_something(
+    databases: PipelineDatabase,
+) -> None:
+    """Passes over what is new say nothing for a second, and do not compare the catalogue again."""
+    for _ in range(3):
+        schema = (await databases.ensure(pipeline())).schema
+        assert schema is not None
+        assert (schema.currentVersion, schema.database is None) == (CURRENT_SCHEMA_VERSION, False)
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["with a login of its own", "with ours"])

@@ -118,6 +118,10 @@ class PipelineDatabase:
             return database_pending(pipeline, last if same else None, elsewhere=result.elsewhere)
         if isinstance(result, SessionFailure):
             return self._not_looked(pipeline, result)
+        _, login, last = self._last.get(owner.uid, (0, None, None))
+        if last is not None and result.schema is None and login == logins:
+            # Found by a pass that said nothing yet, as of what is new, and not compared again.
+            result = replace(result, schema=last.schema)
         self._last[owner.uid] = owner.generation, logins, result
         return result
 
