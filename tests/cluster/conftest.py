@@ -20,6 +20,7 @@ from support.kube import (
 )
 from support.nats import NatsServer
 from support.operator import OperatorProcess
+from support.recording_operator import RecordingOperator, Start
 from support.world import World
 
 OPERATED = {
@@ -65,6 +66,20 @@ def kubectl(kube_cluster: Cluster) -> Kubectl:
     program = Kubectl(kubectl_program(), kube_cluster.kubeconfig)
     install_crds(program)
     return program
+
+
+@pytest.fixture
+def start(kube_cluster: Cluster, kubectl: Kubectl, namespace: str) -> Start:
+    """An operator for the test's namespace, with a Lease there."""
+
+    def make(kubeconfig: Path = kube_cluster.kubeconfig, **settings: str) -> RecordingOperator:
+        return RecordingOperator(
+            kubeconfig,
+            OUTBOX_LEASE_NAMESPACE=namespace,
+            **{"OUTBOX_NAMESPACES": namespace, **settings},
+        )
+
+    return make
 
 
 @pytest.fixture

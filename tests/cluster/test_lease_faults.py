@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,38 +15,13 @@ import yaml
 
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.lease import LeaseRecord
-from outbox_operator.api import meta
 from outbox_operator.errors import ConflictError
 from support.kube import Cluster, Kubectl
-from support.recording_operator import RecordingOperator
+from support.recording_operator import Start, stream
 from support.tcp_proxy import TcpProxy
 from support.waiting import eventually
 
 LEASE = "outbox-operator"
-Start = Callable[..., RecordingOperator]
-
-
-def stream(namespace: str, name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": meta.STREAM,
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"name": "A", "subjects": ["a.>"], "nats": {"url": "nats://nats:4222"}},
-    }
-
-
-@pytest.fixture
-def start(kube_cluster: Cluster, kubectl: Kubectl, namespace: str) -> Start:
-    """An operator for the test's namespace, with a Lease there."""
-
-    def make(kubeconfig: Path = kube_cluster.kubeconfig, **settings: str) -> RecordingOperator:
-        return RecordingOperator(
-            kubeconfig,
-            OUTBOX_LEASE_NAMESPACE=namespace,
-            **{"OUTBOX_NAMESPACES": namespace, **settings},
-        )
-
-    return make
 
 
 @dataclasses.dataclass

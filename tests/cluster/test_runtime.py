@@ -6,44 +6,17 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from outbox_operator.api import meta
 from support.api_proxy import ApiProxy
 from support.kube import Cluster, Kubectl
-from support.recording_operator import RecordingOperator
+from support.recording_operator import RecordingOperator, Start, stream
 from support.waiting import eventually
-
-Start = Callable[..., RecordingOperator]
-
-
-def stream(namespace: str, name: str = "a", **metadata: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": meta.API_VERSION,
-        "kind": meta.STREAM,
-        "metadata": {"name": name, "namespace": namespace, **metadata},
-        "spec": {"name": "A", "subjects": ["a.>"], "nats": {"url": "nats://nats:4222"}},
-    }
-
-
-@pytest.fixture
-def start(kube_cluster: Cluster, kubectl: Kubectl, namespace: str) -> Start:
-    """An operator for the test's namespace, with a Lease there."""
-
-    def make(kubeconfig: Path = kube_cluster.kubeconfig, **settings: str) -> RecordingOperator:
-        return RecordingOperator(
-            kubeconfig,
-            OUTBOX_LEASE_NAMESPACE=namespace,
-            **{"OUTBOX_NAMESPACES": namespace, **settings},
-        )
-
-    return make
 
 
 async def test_what_people_do_wakes_and_a_status_does_not(

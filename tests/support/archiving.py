@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,8 +21,11 @@ import asyncpg
 from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from outbox_operator.adapters.postgres.archive_store import ArchiveStore
+from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.archive import settings
 from outbox_operator.archive.app import ArchiveApp
+from outbox_operator.archive.records import columns
 from outbox_operator.cli import archive_keeping as keeping
 from outbox_operator.wire.archive import (
     ArchiveConfig,
@@ -100,6 +103,31 @@ class ArchivePlace:
         """Give it an API; where that finds the database."""
         self.change(api_role=self.api, tenant_column=tenant_column)
         return ArchiveDatabase(url_file=self._file(self.api))
+
+    def store(
+        self,
+        window: timedelta = timedelta(days=1),
+        *,
+        classes: Sequence[str] = ("default",),
+        role: str = "",
+    ) -> ArchiveStore:
+        """What writes its events.
+
+        Args:
+            window: Of the stream, within which it knows duplicates.
+            classes: Of its rules.
+            role: Who writes; empty: who may do everything.
+        """
+        url = Path(self.login_file(role)).read_text() if role else self.url
+        return ArchiveStore(
+            lambda: parse_url(url),
+            schema="archive",
+            columns=columns(RULES),
+            classes=list(classes),
+            owner_uid="archive/shop/audit",
+            duplicate_window=window,
+            application_name="test",
+        )
 
     async def migrate(self) -> tuple[str, ...]:
         """As `outbox archive migrate` does; what it says."""

@@ -211,6 +211,20 @@ class RecordingOperator:
                 self._news.notify_all()
 
 
+Start = Callable[..., RecordingOperator]
+"""The fixture `start`: begins one, with more settings by keyword."""
+
+
+def stream(namespace: str, name: str = "a", **metadata: Any) -> dict[str, Any]:
+    """An object for it to be called for."""
+    return {
+        "apiVersion": meta.API_VERSION,
+        "kind": meta.STREAM,
+        "metadata": {"name": name, "namespace": namespace, **metadata},
+        "spec": {"name": "A", "subjects": ["a.>"], "nats": {"url": "nats://nats:4222"}},
+    }
+
+
 async def _lines(pipe: int) -> asyncio.StreamReader:
     """What comes out of a pipe, which is closed at its end."""
     reader = asyncio.StreamReader()

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from outbox_operator.adapters.postgres.archive_store import ArchiveStore
-from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.archive.batches import batch_of
 from outbox_operator.archive.records import Message, Record, Recorder, columns
 from support.archiving import RULES, ArchivePlace
@@ -114,15 +113,7 @@ async def test_one_more_reads_none_of_the_others(
 ) -> None:
     same = CROWDS[kind]
     await place.migrate()
-    store = ArchiveStore(
-        lambda: parse_url(place.url),
-        schema="archive",
-        columns=columns(RULES),
-        classes=["default"],
-        owner_uid="archive/shop/audit",
-        duplicate_window=window,
-        application_name="test",
-    )
+    store = place.store(window)
     crowd = [record(event(number, **same)) for number in range(CROWD)]
     try:
         assert await store.store(batch_of(crowd, accounts=False)) == {"default": CROWD}

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from outbox_operator.adapters.postgres.archive_store import ArchiveStore
-from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.archive.batches import batch_of
-from outbox_operator.archive.records import Message, Record, Recorder, columns
+from outbox_operator.archive.records import Message, Record, Recorder
 from outbox_operator.cli import archive_keeping as keeping
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
@@ -46,15 +44,7 @@ NOW = dt.datetime.now(dt.UTC)
 
 def a_store(place: ArchivePlace) -> ArchiveStore:
     """What writes, as the role that writes."""
-    return ArchiveStore(
-        lambda: parse_url(Path(place.login_file(place.writer)).read_text()),
-        schema="archive",
-        columns=columns(RULES),
-        classes=["orders", "default"],
-        owner_uid="archive/shop/audit",
-        duplicate_window=dt.timedelta(days=1),
-        application_name="test",
-    )
+    return place.store(classes=["orders", "default"], role=place.writer)
 
 
 def batch(start: int, count: int = 50) -> list[Record]:

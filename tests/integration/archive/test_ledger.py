@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from outbox_operator.adapters.postgres.archive_store import ArchiveStore, Batch
-from outbox_operator.adapters.postgres.url import parse_url
+from outbox_operator.adapters.postgres.archive_store import Batch
 from outbox_operator.archive.chain import Span, joined
-from outbox_operator.archive.records import columns
-from support.archiving import RULES, ArchivePlace
+from support.archiving import ArchivePlace
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -33,18 +31,6 @@ def span(generator: random.Random) -> Span:
     )
 
 
-def a_store(place: ArchivePlace) -> ArchiveStore:
-    return ArchiveStore(
-        lambda: parse_url(place.url),
-        schema="archive",
-        columns=columns(RULES),
-        classes=["default"],
-        owner_uid="archive/shop/audit",
-        duplicate_window=dt.timedelta(days=1),
-        application_name="test",
-    )
-
-
 def accounts_of(spans: Iterable[Span]) -> list[tuple[object, ...]]:
     return [
         (one.source, one.shard, one.low, one.high, one.low_at, one.high_at, one.low_sequence,
@@ -55,7 +41,7 @@ def accounts_of(spans: Iterable[Span]) -> list[tuple[object, ...]]:
 
 async def test_ranges_join_as_the_numbers_do(place: ArchivePlace) -> None:
     await place.migrate()
-    store = a_store(place)
+    store = place.store()
     for seed in range(12):
         generator = random.Random(seed)
         came: list[Span] = []
@@ -90,7 +76,7 @@ async def test_gaps_are_forgiven_and_numbers_forgotten_as_the_page_says(
     spans = [Span(source, 0, low, high, NOW, NOW, low, high) for low, high in ((1, 17), (20, 30))]
     forged = Span(source, 0, 900_000, 900_000, NOW, NOW, 40, 40)
     other = [Span("/other", 0, low, low, NOW, NOW, low, low) for low in (17, 20)]
-    store = a_store(place)
+    store = place.store()
     accounts = accounts_of([*spans, forged, *other])
     await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts))
     keeper = await place.open(place.keeper)
@@ -112,7 +98,7 @@ async def test_of_too_many_ranges_the_first_are_counted(place: ArchivePlace) -> 
         "INSERT INTO archive.ledger SELECT '/s', 0, 2 * n, 2 * n, now(), now(), n, n "
         "FROM generate_series(1, 10001) n ORDER BY n = 5000"
     )
-    store = a_store(place)
+    store = place.store()
     missing = await store.missing()
     await store.close()
     assert (missing.gaps, missing.numbers) == (9999, 9999)
@@ -127,7 +113,7 @@ async def test_ranges_that_are_far_away_are_not_read(place: ArchivePlace) -> Non
         "FROM generate_series(1, 5000) n"
     )
     await filling.close()  # what it did is counted at its end
-    store = a_store(place)
+    store = place.store()
     spans = [Span("/s", 0, low, low, NOW, NOW, 1, 1) for low in range(20_000, 20_200, 2)]
     await store.store(Batch((), NOW, NOW, everywhere=False, accounts=accounts_of(spans)))
     await store.close()

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from outbox_operator.adapters.postgres.archive_store import ArchiveStore
-from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.archive.batches import batch_of
-from outbox_operator.archive.records import Message, Record, Recorder, columns
+from outbox_operator.archive.records import Message, Record, Recorder
 from support.archiving import RULES, ArchivePlace
 
 pytestmark = pytest.mark.integration
@@ -21,18 +19,6 @@ pytestmark = pytest.mark.integration
 ONE_ID = "0195e2d3-6c1f-7c7e-8a54-3d2f1b0c9a88"
 TAKEN_NS = 1_772_366_400_123_456_000
 MICROSECOND = dt.timedelta(microseconds=1)
-
-
-def a_store(place: ArchivePlace, window: dt.timedelta) -> ArchiveStore:
-    return ArchiveStore(
-        lambda: parse_url(place.url),
-        schema="archive",
-        columns=columns(RULES),
-        classes=["default"],
-        owner_uid="archive/shop/audit",
-        duplicate_window=window,
-        application_name="test",
-    )
 
 
 def records(sources: Sequence[str], *, later_us: int = 0) -> list[Record]:
@@ -65,7 +51,7 @@ async def version(place: ArchivePlace, request: pytest.FixtureRequest) -> int:
 async def test_one_id_of_two_sources_in_one_microsecond_is_two_events(
     place: ArchivePlace, window: dt.timedelta, version: int
 ) -> None:
-    store = a_store(place, window)
+    store = place.store(window)
     both = records(["/shop/orders", "/shop/returns"])
     try:
         assert await store.store(batch_of(both, accounts=False)) == {"default": 2}
@@ -87,7 +73,7 @@ async def test_one_id_of_two_sources_in_one_microsecond_is_two_events(
 
 
 async def test_one_id_that_fills_every_moment_ends(place: ArchivePlace, version: int) -> None:
-    store = a_store(place, dt.timedelta(0))
+    store = place.store(dt.timedelta(0))
     sources = [f"/s/{number}" for number in range(200)]
     every = [one for at, name in enumerate(sources) for one in records([name], later_us=at)]
     try:
@@ -106,7 +92,7 @@ async def test_one_id_of_any_number_of_sources_in_one_microsecond(place: Archive
     """As a stream stores what was published as one batch. Each was a round, twice as late as the
     one before: after some sixty there was no such time."""
     await place.migrate()
-    store = a_store(place, dt.timedelta(0))
+    store = place.store(dt.timedelta(0))
     crowd = records([f"/t/{number}" for number in range(2000)])
     try:
         assert await store.store(batch_of(crowd, accounts=False)) == {"default": 2000}
