@@ -162,7 +162,7 @@ def test_plans_on_the_command_line(orders: World) -> None:
     said += [wrong, outbox.run("plan", "reject", "orders", plan, "--reason", "not on a Friday")]
     assert (wrong.code, said[-1].code) == (1, 0)
     orders.wait_condition(*PIPELINE, "SchemaApplied", "False", "PlanRejected")
-    said.append(outbox.run("plan", "show", "orders"))
+    said.append(outbox.run("plan", "show", "orders", columns=None))  # names do not wrap
     # Of two words of one second, which is all that the API server tells, a no is the later one.
     spoken = datetime.fromisoformat(
         (orders.get(*PIPELINE) or {})["status"]["approvals"]["history"][-1]["time"]
@@ -171,7 +171,7 @@ def test_plans_on_the_command_line(orders: World) -> None:
     said.append(outbox.run("plan", "approve", "orders", plan))
     assert said[-1].code == 0, said[-1]
     orders.wait_ready(*PIPELINE)
-    said.append(outbox.run("plan", "show", "orders"))
+    said.append(outbox.run("plan", "show", "orders", columns=None))
     assert said[-1].code == 0
     text = "\n".join(one.out for one in said)
     assert_golden_text(GOLDEN / "plans.txt", steady_text(text, orders, plan))
