@@ -15,7 +15,7 @@ from typing import Any
 from outbox_operator.api import meta
 from support.api_proxy import ApiProxy
 from support.kube import Cluster, Kubectl
-from support.recording_operator import RecordingOperator, Start, stream
+from support.recording_operator import SHORT_LEASE, RecordingOperator, Start, stream
 from support.waiting import eventually
 
 
@@ -239,14 +239,9 @@ async def test_a_standby_is_ready_and_takes_over_when_the_leader_stops(
 async def test_a_standby_takes_over_from_a_leader_that_was_killed(
     start: Start, kubectl: Kubectl, namespace: str
 ) -> None:
-    quick = {
-        "OUTBOX_LEASE_DURATION": "8",
-        "OUTBOX_LEASE_DEADLINE": "6",
-        "OUTBOX_LEASE_RETRY": "0.5",
-    }
-    async with start(OUTBOX_IDENTITY="one", **quick) as one:
+    async with start(OUTBOX_IDENTITY="one", **SHORT_LEASE) as one:
         await one.leads()
-        async with start(OUTBOX_IDENTITY="two", **quick) as two:
+        async with start(OUTBOX_IDENTITY="two", **SHORT_LEASE) as two:
             await two.logged("standing by")
             one.send(signal.SIGKILL)
             await one.exit_code()

@@ -19,7 +19,7 @@ from support.kube import (
     kubectl_program,
     unique_cluster,
 )
-from support.recording_operator import RecordingOperator
+from support.recording_operator import SHORT_LEASE, RecordingOperator
 from support.waiting import eventually, wait_until
 
 
@@ -132,12 +132,7 @@ async def test_a_restart_of_the_api_server_is_survived(
 async def test_a_leader_that_cannot_renew_ends_and_a_new_one_waits_for_the_api_server(
     fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
 ) -> None:
-    short = {
-        "OUTBOX_LEASE_DURATION": "8",
-        "OUTBOX_LEASE_DEADLINE": "6",
-        "OUTBOX_LEASE_RETRY": "0.5",
-    }
-    async with operator(fragile.kubeconfig, "unlucky", **short) as process:
+    async with operator(fragile.kubeconfig, "unlucky", **SHORT_LEASE) as process:
         await process.leads()
         api_server.kill()
         assert await process.exit_code() == 1
@@ -156,12 +151,7 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_the_next_one_goes_on
     fragile: Cluster, kubectl: Kubectl, api_server: ApiServer
 ) -> None:
     """What was asked of it meanwhile is carried out late, the renewal of who has ended as well."""
-    short = {
-        "OUTBOX_LEASE_DURATION": "8",
-        "OUTBOX_LEASE_DEADLINE": "6",
-        "OUTBOX_LEASE_RETRY": "0.5",
-    }
-    async with operator(fragile.kubeconfig, "hangs", **short) as process:
+    async with operator(fragile.kubeconfig, "hangs", **SHORT_LEASE) as process:
         await process.leads()
         await applied(kubectl, "calm")
         await process.worked_on("calm")
@@ -170,7 +160,7 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_the_next_one_goes_on
             assert await process.exit_code() == 1
             line = await process.logged("ended")
             assert line["reason"] == "LeaseLost"
-            async with operator(fragile.kubeconfig, "hangs", **short) as following:
+            async with operator(fragile.kubeconfig, "hangs", **SHORT_LEASE) as following:
                 api_server.go_on()
                 await following.leads()
                 await following.worked_on("calm", exists=True)

@@ -36,6 +36,12 @@ Pass = Mapping[str, Any]
 
 
 BUSY_SECONDS = 0.05
+SHORT_LEASE = {
+    "OUTBOX_LEASE_DURATION": "8",
+    "OUTBOX_LEASE_DEADLINE": "6",
+    "OUTBOX_LEASE_RETRY": "0.5",
+}
+"""Settings of a leader who is given up soon."""
 
 
 class Recorder:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from support.kube import (
     Cluster,
@@ -17,6 +19,7 @@ from support.kube import (
     unique_cluster,
 )
 from support.operator import OperatorProcess, running_operator
+from support.redis import RedisServer
 
 
 @pytest.fixture(scope="package")
@@ -24,6 +27,13 @@ def kube_cluster() -> Iterator[Cluster]:
     """The control plane that the operator works on."""
     with control_plane(unique_cluster("operated")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[Any]:
+    """An application's client of Redis."""
+    with Redis(host="127.0.0.1", port=redis_server.port, decode_responses=True) as found:
+        yield found
 
 
 @pytest.fixture(scope="package")

@@ -21,13 +21,6 @@ PIPELINE = ("OutboxPipeline", "orders")
 STREAM = ("EventStream", "orders")
 
 
-@pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[Any]:
-    """An application's client."""
-    with Redis(host="127.0.0.1", port=redis_server.port, decode_responses=True) as found:
-        yield found
-
-
 def key_of(world: World) -> str:
     return f"{world.prefix}.user.v1"
 

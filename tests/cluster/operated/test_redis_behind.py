@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from redis import Redis
 
 from support.redis import RedisServer
 from support.world import World
 
 STREAM = ("EventStream", "orders")
-
-
-@pytest.fixture
-def client(redis_server: RedisServer) -> Iterator[Any]:
-    """An application's client."""
-    with Redis(host="127.0.0.1", port=redis_server.port, decode_responses=True) as found:
-        yield found
 
 
 def key_of(world: World) -> str:
