@@ -7,10 +7,8 @@ Nothing is published here. Pushing what was made is `.github/workflows/release.y
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -18,6 +16,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 from localkube.errors import LocalkubeError  # noqa: E402
 
 from release import make, signing  # noqa: E402
+from release.folder import replacing  # noqa: E402
 from release.stamp import ROOT, ReleaseError, read  # noqa: E402
 
 
@@ -45,16 +44,17 @@ def main() -> int:
         signer = signing.signer(args.key) if args.key else None
         if signer:
             signer.public()  # before all that takes minutes
-        shutil.rmtree(args.output, ignore_errors=True)
-        args.output.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(prefix="release-") as scratch:
-            make.everything(release, args.output, Path(scratch), signer, args.platform or ())
+        with replacing(args.output) as (made, scratch):
+            make.everything(release, made, scratch, signer, args.platform or ())
     except (ReleaseError, LocalkubeError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
         print(f"release: {error}\n{error.stderr or ''}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"release: interrupted; {args.output} is as it was", file=sys.stderr)
+        return 130
     for file in sorted(args.output.iterdir()):
         print(f"{file.stat().st_size / 1e6:8.2f} MB  {file.name}")
     return 0

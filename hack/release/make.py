@@ -68,7 +68,7 @@ def everything(
         (output / f"outbox-operator-{release.version}-wheel.cdx.json").write_text(
             wheel_sbom(release, sources, wheel)
         )
-        for name in ("README.md", "examples/smallest/pipeline.yaml"):
+        for name in ("README.md", stamp.SMALLEST):
             shutil.copy(sources / name, output)
         text = notes((sources / "CHANGELOG.md").read_text(), release.version)
         (output / "release-notes.md").write_text(stamp.links(text, release))

@@ -94,6 +94,10 @@ def check(folder: Path) -> None:
     Raises:
         ReleaseError: they are not; with the names of those that differ.
     """
+    if not (folder / SUMS).is_file():
+        raise ReleaseError(
+            f"{folder}: wanted the files of a release, found no {SUMS}: make release"
+        )
     wanted = provenance.read_sums((folder / SUMS).read_text())
     beside = {SUMS, PUBLIC, *(f"{name}.sig" for name in SIGNED)}
     names = sorted({one.name for one in folder.iterdir()} - beside)

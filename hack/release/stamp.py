@@ -6,6 +6,7 @@ compares them. A release gets its own from the command line, here and nowhere el
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,8 +16,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBER = "(0|[1-9][0-9]*)"
 _VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}((a|b|rc){_NUMBER})?")
+# As registries have it: https://github.com/opencontainers/distribution-spec, with a host before.
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
+_REPOSITORY = re.compile(rf"({_HOST}/)?{_PART}(/{_PART})*")
+_SOURCE = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.:/_~%+-]*")
+_INSTALLED = re.compile(r"(pip install )'(?:\.|outbox-operator)(\[[a-z-]+\])'")
 _IMAGE = re.compile(r"!\[([^\]]*)\]\((?!https?://)([^)\s]+)\)")
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?://|#|mailto:)([^)\s]+)\)")
+
+
+SMALLEST = "examples/smallest/pipeline.yaml"
+"""The smallest pipeline, which is a file of each release too."""
 
 
 class ReleaseError(Exception):
@@ -58,13 +69,34 @@ def check_version(text: str) -> str:
     return text
 
 
+def check_places(repository: str, source: str) -> None:
+    """Look whether images can have that name, and whether links can lead there.
+
+    Both are written into what others read: the chart, the metadata of packages, pages.
+
+    Raises:
+        ReleaseError: one cannot; before anything was made.
+    """
+    if not _REPOSITORY.fullmatch(repository):
+        raise ReleaseError(
+            f"REPOSITORY: wanted the image's name without tag, such as "
+            f"registry.example/outbox-operator, found {repository!r}"
+        )
+    if source and not _SOURCE.fullmatch(source):
+        raise ReleaseError(
+            f"SOURCE: wanted such as https://forge.example/outbox-operator, found {source!r}"
+        )
+
+
 def read(version: str, repository: str, source: str, allow_changes: bool) -> Release:
     """What the checkout would release.
 
     Raises:
-        ReleaseError: the version is none or another commit's, or files differ from the commit.
+        ReleaseError: the version is none or another commit's, image or links can have no such
+            place, or files differ from the commit.
     """
     check_version(version)
+    check_places(repository, source)
     changed = _git("status", "--porcelain", "--untracked-files=no").strip()
     if changed and not allow_changes:
         raise ReleaseError(f"a release is made of a commit; these files differ from it:\n{changed}")
@@ -141,7 +173,9 @@ def readme(text: str, release: Release) -> str:
     raw = f"{release.source}/raw/v{release.version}/"
     text = _IMAGE.sub(rf"![\1]({raw}\2)" if release.source else "", text)
     text = text.replace("--version VERSION", f"--version {release.chart_version}")
-    return links(text, release)
+    # Who reads this has no checkout, but an index and the files of the release.
+    text = _INSTALLED.sub(rf"\g<1>'outbox-operator\g<2>=={release.version}'", text)
+    return links(text.replace(SMALLEST, os.path.basename(SMALLEST)), release)
 
 
 def links(text: str, release: Release) -> str:

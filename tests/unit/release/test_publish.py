@@ -57,6 +57,12 @@ def test_what_is_not_what_was_made_is_not_published(
     assert str(caught.value).endswith(f"found others: {named}")
 
 
+def test_a_folder_that_no_release_was_finished_in_is_refused(folder: Path) -> None:
+    (folder / SUMS).unlink()
+    with pytest.raises(ReleaseError, match=r"found no SHA256SUMS: make release"):
+        publish.check(folder)
+
+
 @pytest.mark.parametrize(
     ("key", "environment", "wanted"),
     [

@@ -20,6 +20,16 @@ PUBLIC = Release(
     "0.2.0", "c0ffee", 1_700_000_000, "outbox-operator", "https://forge.example/outbox"
 )
 DIGEST = "sha256:" + "a" * 64
+BAD_REPOSITORIES = (
+    *("", "registry.example/Outbox", "https://registry.example/outbox", "registry.example/outbox/"),
+    *("registry.example/outbox:0.2.0", f"registry.example/outbox@{DIGEST}", "a//b", "a/b c"),
+    *("a/b\n", "a/b #", "../a", "a/\\1", "registry.example:http/outbox"),
+)
+BAD_SOURCES = (
+    *("forge.example/outbox", "git@forge.example:outbox.git", "javascript:alert(1)", "https://"),
+    *('https://forge.example/"', "https://forge.example/a b", "https://forge.example/\\1"),
+    *("https://forge.example/(x)", "https://user:password@forge.example/x", "https://a.example\n"),
+)
 
 
 def stamped(name: str, release: Release) -> str:
@@ -82,6 +92,16 @@ def test_readme_of_an_index_installs_the_chart_of_its_release() -> None:
     assert "VERSION" not in text.replace("`REGISTRY`, `VERSION`", "")
 
 
+def test_readme_of_a_release_needs_no_checkout_to_try_and_to_install_it() -> None:
+    text = stamped("README.md", RELEASE)
+    for extra in ("dev", "cli"):
+        assert f"pip install 'outbox-operator[{extra}]==0.2.0rc1'" in text
+    assert "outbox dev -f pipeline.yaml" in text
+    assert "kubectl apply -f pipeline.yaml" in text
+    assert "'.[" not in text
+    assert "examples/" not in text
+
+
 def test_notes_of_a_release_link_to_its_sources() -> None:
     found = stamp.links(notes((ROOT / "CHANGELOG.md").read_text(), "0.2.0"), PUBLIC)
     assert f"]({PUBLIC.source}/blob/v0.2.0/docs/how-to/" in found
@@ -114,6 +134,30 @@ def test_versions(version: str) -> None:
 def test_what_is_no_version(version: str) -> None:
     with pytest.raises(ReleaseError, match=r"VERSION: wanted such as 0\.2\.0"):
         stamp.check_version(version)
+
+
+@pytest.mark.parametrize(
+    ("repository", "source"),
+    [
+        ("outbox-operator", ""),
+        ("localhost:5000/outbox-operator", "https://forge.example/a/outbox_operator"),
+        ("Registry.example:443/a/b__c/outbox-operator", "http://forge.example:8080/~a/b"),
+    ],
+)
+def test_places(repository: str, source: str) -> None:
+    stamp.check_places(repository, source)
+
+
+@pytest.mark.parametrize(
+    ("repository", "source", "wanted"),
+    [
+        *((one, "", "REPOSITORY: wanted the image's name without tag") for one in BAD_REPOSITORIES),
+        *(("r", one, "SOURCE: wanted such as https://forge") for one in BAD_SOURCES),
+    ],
+)
+def test_what_is_no_place(repository: str, source: str, wanted: str) -> None:
+    with pytest.raises(ReleaseError, match=wanted):
+        stamp.check_places(repository, source)
 
 
 def test_what_is_not_where_it_was_is_said() -> None:
