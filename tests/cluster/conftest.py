@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -40,10 +41,15 @@ OPERATED = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs a control plane; those who share one share a worker."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if _is_here(item.path):
             item.add_marker(pytest.mark.cluster)
             if "kube_cluster" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(_group(item.path)))
+
+
+@functools.cache  # asked for each of thousands of tests, in each worker
+def _is_here(module: Path) -> bool:
+    return module.is_relative_to(Path(__file__).parent)
 
 
 def _group(module: Path) -> str:

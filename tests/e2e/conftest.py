@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +31,15 @@ POLICIES = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs a node that runs pods; who shares one shares a worker."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if _is_here(item.path):
             item.add_marker(pytest.mark.e2e)
             if "stage" in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group("stage"))
+
+
+@functools.cache  # asked for each of thousands of tests, in each worker
+def _is_here(module: Path) -> bool:
+    return module.is_relative_to(Path(__file__).parent)
 
 
 @pytest.fixture(scope="package")

@@ -4,6 +4,7 @@ at three in the morning nobody wants to find out that a page has another one."""
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -59,11 +60,16 @@ EXTRAS: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
     "optional-dependencies"
 ]
 MAKE: Final = frozenset(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.M))
-SCHEMAS: Final = [
-    version["schema"]["openAPIV3Schema"]
-    for path in sorted((ROOT / "crds").glob("*.yaml"))
-    for version in yaml.safe_load(path.read_text())["spec"]["versions"]
-]
+
+
+@functools.cache
+def schemas() -> list[dict[str, Any]]:
+    """Of our kinds, in each of their versions."""
+    return [
+        version["schema"]["openAPIV3Schema"]
+        for path in sorted((ROOT / "crds").glob("*.yaml"))
+        for version in yaml.safe_load(path.read_text())["spec"]["versions"]
+    ]
 
 
 def has(schema: dict[str, Any], path: str) -> bool:
@@ -78,7 +84,7 @@ def has(schema: dict[str, Any], path: str) -> bool:
 
 def is_field(path: str) -> bool:
     """Whether one of our kinds has it; those of others are not looked at."""
-    return any(has(schema, path) for schema in SCHEMAS)
+    return any(has(schema, path) for schema in schemas())
 
 
 def unknown(text: str) -> Iterator[str]:
