@@ -103,7 +103,7 @@ check: setup ## Conflict markers, format, lint, types, layers, generated files; 
 	$(UV) lock --check --quiet
 	$(RUN) ruff format --check --quiet
 	$(RUN) ruff check --quiet
-	$(RUN) mypy
+	hack/types
 	$(RUN) lint-imports --no-logo
 	$(RUN) python hack/generate --check
 

@@ -1,0 +1,48 @@
+"""`hack/types`: what one clone found out is there for the next one, and nothing half of it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from support.kube import ROOT
+
+# What of mypy counts here: it says whether it had something to begin with.
+UV = """#!/bin/sh
+[ -e .mypy_cache/found ] && echo warm || echo cold
+[ "$3" != --wrong ] || exit 1
+mkdir -p .mypy_cache && echo it >.mypy_cache/found
+"""
+
+
+def check(clone: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a clone beside others; made if it is not there."""
+    if not clone.exists():
+        (clone / "hack").mkdir(parents=True)
+        shutil.copy(ROOT / "hack/types", clone / "hack/types")
+        (clone / "hack/uv").write_text(UV)
+        (clone / "hack/uv").chmod(0o755)
+    return subprocess.run(
+        [clone / "hack/types", *arguments], text=True, capture_output=True, timeout=60, check=False,
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(clone.parent / "cache")},
+    )  # fmt: skip
+
+
+def test_a_fresh_clone_begins_where_the_last_one_ended(tmp_path: Path) -> None:
+    assert (check(tmp_path / "wrong", "--wrong").returncode) == 1
+    assert check(tmp_path / "one").stdout == "cold\n", "nothing is kept of what failed"
+    assert check(tmp_path / "one").stdout == "warm\n"
+    assert check(tmp_path / "other").stdout == "warm\n"
+    [kept] = (tmp_path / "cache/outbox-operator").iterdir()
+    assert kept.name == "mypy.tar"
+
+
+def test_what_cannot_be_read_is_said_and_made_anew(tmp_path: Path) -> None:
+    check(tmp_path / "one")
+    kept = tmp_path / "cache/outbox-operator/mypy.tar"
+    kept.write_bytes(kept.read_bytes()[:1026])
+    found = check(tmp_path / "other")
+    assert (found.returncode, found.stdout) == (0, "cold\n")
+    assert f"{kept} cannot be read; going on without it" in found.stderr
+    assert check(tmp_path / "third").stdout == "warm\n"
