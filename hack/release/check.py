@@ -45,6 +45,11 @@ from release.stamp import ROOT, ReleaseError
 NAMESPACE = "outbox-system"
 RELEASE = "outbox-operator"
 OLDER, NEWER = "0.0.1", "0.0.2"
+_PODS = (
+    (NAMESPACE, f"app.kubernetes.io/name={RELEASE}"),
+    ("shop", "app.kubernetes.io/component=relay"),
+)
+"""Of the operator, and of what it makes."""
 RESULT = ROOT / "build/check-release.json"
 
 
@@ -167,7 +172,10 @@ def prove(steps: Steps, cluster: Cluster, scratch: Path, *, quick: bool) -> None
         with steps.step("plugin from its archive, by krew"):
             run_plugin(kubectl, newer, scratch)
         with steps.step("remove"):
+            kubectl(*readme.command("kubectl delete obp,")[1:], "--timeout=5m", timeout=330)
             helm(registry, kubectl, "uninstall")
+            for namespace, selector in _PODS:
+                wait_for_image(kubectl, namespace, selector, "")
 
     steps.write()
     if not quick:
@@ -232,12 +240,8 @@ def runs(kubectl: Kubectl, folder: Path) -> None:
     Raises:
         ReleaseError: they run another one.
     """
-    wanted = publish.image(folder)
-    for namespace, selector in (
-        (NAMESPACE, f"app.kubernetes.io/name={RELEASE}"),
-        ("shop", "app.kubernetes.io/component=relay"),
-    ):
-        wait_for_image(kubectl, namespace, selector, wanted)
+    for namespace, selector in _PODS:
+        wait_for_image(kubectl, namespace, selector, publish.image(folder))
 
 
 def run_plugin(kubectl: Kubectl, folder: Path, scratch: Path) -> None:

@@ -11,14 +11,14 @@ from release.stamp import ReleaseError
 
 
 def wait_for_image(kubectl: Kubectl, namespace: str, selector: str, wanted: str) -> None:
-    """Wait until all pods that there are run an image.
+    """Wait until all pods that there are run an image; without a name: until there are none.
 
     Raises:
         ReleaseError: they still run another one after five minutes.
     """
 
     def only_it() -> bool:
-        return images_of(kubectl, namespace, selector) == {wanted}
+        return images_of(kubectl, namespace, selector) == ({wanted} if wanted else set())
 
     if not processes.wait_until(only_it, 300, interval=1):
         found = images_of(kubectl, namespace, selector)

@@ -108,7 +108,9 @@ def install(
     with ui.step("the smallest pipeline, from its file to its handler"):
         smallest.run(kubectl, folder, servers, publish.image(folder))
     with ui.step("remove"):
+        kubectl(*readme.command("kubectl delete obp,")[1:], "--timeout=5m", timeout=330)
         helm(kubectl, "uninstall")
+        wait_for_image(kubectl, *_OPERATOR, "")
 
 
 def network(cluster: Cluster) -> Path:

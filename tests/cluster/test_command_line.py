@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,8 @@ from outbox_operator.errors import AccessDeniedError
 from support.api_proxy import ApiProxy
 from support.chart import Helm, find_helm
 from support.cli import CommandLine
-from support.kube import Kubectl
+from support.kube import Kubectl, install_crds
+from support.waiting import wait_until
 
 PIPELINE: dict[str, Any] = {
     "apiVersion": "outbox.dev/v1alpha1",
@@ -139,6 +140,62 @@ def test_edit_is_enough_to_change_and_admin_to_order_work(
     assert task["requestedBy"] == f"system:serviceaccount:{namespace}:admin"
     made = kubectl.get("obt", task["name"], "-n", namespace)["spec"]
     assert made["requestedBy"] == task["requestedBy"]
+
+
+@pytest.fixture
+def older_tasks(kubectl: Kubectl, namespace: str) -> Iterator[None]:
+    """Definitions of tasks that know neither `dryRun` yet nor a filter of dead letters by type."""
+    crd: Any = kubectl.get("crd", "outboxtasks.outbox.dev")
+    version = crd["spec"]["versions"][0]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    del spec["properties"]["dryRun"]
+    letters = spec["properties"]["purgeDeadLetters"]["properties"]["filter"]
+    del letters["properties"]["eventTypes"]
+    spec.pop("x-kubernetes-validations")
+    probe = {
+        "apiVersion": "outbox.dev/v1alpha1",
+        "kind": "OutboxTask",
+        "metadata": {"name": "probe", "namespace": namespace},
+        "spec": {"pipelineRef": {"name": "a"}, "dryRun": True, "purgeDeadLetters": {}},
+    }
+
+    def served() -> bool:
+        said = kubectl(
+            "create", "--dry-run=server", "--validate=ignore", "-o", "json", "-f", "-",
+            stdin=json.dumps(probe),
+        )  # fmt: skip
+        return "dryRun" not in json.loads(said)["spec"]
+
+    try:
+        kubectl(
+            "patch", "crd", "outboxtasks.outbox.dev", "--type=merge", "--patch-file=/dev/stdin",
+            stdin=json.dumps({"spec": {"versions": [version]}}),
+        )  # fmt: skip
+        wait_until(served, "the older definition is served")
+        yield
+    finally:
+        install_crds(kubectl)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("dlq", "replay", "orders", "--relay", "--all", "--dry-run"), "spec.dryRun"),
+        (
+            ("dlq", "purge", "orders", "--relay", "--type", "order.created", "--yes"),
+            "spec.purgeDeadLetters.filter.eventTypes",
+        ),
+    ],
+)
+def test_what_older_definitions_do_not_know_is_not_ordered_without_it(
+    kubectl: Kubectl, namespace: str, older_tasks: None, arguments: tuple[str, ...], field: str
+) -> None:
+    kubectl("create", "-n", namespace, "-f", "-", stdin=json.dumps(PIPELINE))
+    refused = CommandLine(kubectl.kubeconfig, namespace).run(*arguments, "--no-wait")
+    assert refused.code == 2, refused.out
+    assert f'unknown field "{field}"' in refused.err
+    assert "`kubectl outbox version`" in refused.err
+    assert kubectl("get", "obt", "-n", namespace, "-o", "name") == ""
 
 
 def test_who_acts_as_another_has_the_rights_of_that_one(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from release import provenance, stranger
 from release.signing import SUMS
-from release.stamp import ReleaseError
+from release.stamp import ROOT, ReleaseError
 
 
 def release(folder: Path, image: str) -> Path:
@@ -46,3 +46,9 @@ def test_the_chart_is_installed_from_its_file_by_the_words_of_the_readme() -> No
         "--set", "replicas=1", "--timeout=8m",
     ]  # fmt: skip
     assert stranger.words("uninstall")[:3] == ["helm", "uninstall", "outbox-operator"]
+
+
+def test_resources_go_before_what_cleans_up_after_them() -> None:
+    for page in ("README.md", "docs/how-to/install.md"):
+        text = (ROOT / page).read_text()
+        assert text.index("kubectl delete obp,evs,evc --all") < text.index("helm uninstall")

@@ -16,10 +16,17 @@ from outbox_operator.adapters.kubernetes import in_pod
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.in_pod import Ran
 from outbox_operator.adapters.kubernetes.objects import Ref, collection_path, object_path, ref_of
-from outbox_operator.adapters.kubernetes.transport import MERGE_PATCH, NotFoundError, Transport
-from outbox_operator.errors import KubernetesError, OutboxError
+from outbox_operator.adapters.kubernetes.transport import (
+    JSON,
+    MERGE_PATCH,
+    NotFoundError,
+    Transport,
+)
+from outbox_operator.api import meta
+from outbox_operator.errors import KubernetesError, OutboxError, SpecError
 
 FIELD_MANAGER: Final = "kubectl-outbox"
+_UNKNOWN: Final = "strict decoding error: unknown field"
 
 _PAUSES: Final = (0.2, 1.0)
 """Before a request is made again whose answer was lost."""
@@ -93,14 +100,7 @@ class Caller(Kube):
         Raises:
             NotFoundError: There is none.
         """
-        return await self._transport.request(
-            "PATCH",
-            object_path(ref),
-            query={"fieldManager": FIELD_MANAGER},
-            body=change,
-            content_type=content_type,
-            subject=str(ref),
-        )
+        return await self._write("PATCH", object_path(ref), ref, change, content_type)
 
     async def create(self, manifest: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Make an object, its name or `generateName` given; as the API server has it then.
@@ -112,14 +112,39 @@ class Caller(Kube):
         metadata = manifest["metadata"]
         named = {**manifest, "metadata": {"name": metadata.get("generateName"), **metadata}}
         ref = ref_of(named)
-        query = {"fieldManager": FIELD_MANAGER, **({"dryRun": "All"} if dry_run else {})}
-        return await self._transport.request(
-            "POST",
-            collection_path(ref.api_version, ref.plural, ref.namespace),
-            query=query,
-            body=manifest,
-            subject=str(ref),
-        )
+        path = collection_path(ref.api_version, ref.plural, ref.namespace)
+        return await self._write("POST", path, ref, manifest, JSON, dry_run=dry_run)
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        ref: Ref,
+        body: Mapping[str, Any] | list[dict[str, Any]],
+        content_type: str,
+        *,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Write an object, of ours with all that was said or not at all.
+
+        Definitions of before leave out what they do not know, be it the filter of what is deleted.
+        """
+        query = {"fieldManager": FIELD_MANAGER}
+        if dry_run:
+            query["dryRun"] = "All"
+        if ref.api_version == meta.API_VERSION:
+            query["fieldValidation"] = "Strict"
+        try:
+            return await self._transport.request(
+                method, path, query=query, body=body, content_type=content_type, subject=str(ref)
+            )
+        except SpecError as error:
+            if _UNKNOWN not in error.message:
+                raise
+            raise SpecError(
+                f"{error.message}; the resource definitions in this cluster are older than this "
+                "program: `kubectl outbox version` shows both"
+            ) from error
 
     async def user_name(self) -> str:
         """Who the API server says the caller is."""
