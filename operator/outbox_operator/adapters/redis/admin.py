@@ -196,7 +196,13 @@ class RedisAdmin:
         keys = [name, companion(name), letters]
         return bool(await self._wire.run(f"delete key {name}", DROP, keys, uid))
 
-    async def run(self, doing: str, script: Script, keys: list[str], *texts: str | int) -> Any:
+    async def ask(self, doing: str, *command: bytes | str | int) -> Any:
+        """Send a command and wait for its answer. Raises OutboxError."""
+        return await self._wire.ask(doing, *command)
+
+    async def run(
+        self, doing: str, script: Script, keys: list[str], *texts: bytes | str | int
+    ) -> Any:
         """Run a script. Raises OutboxError."""
         return await self._wire.run(doing, script, keys, *texts)
 
