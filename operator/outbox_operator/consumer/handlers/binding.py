@@ -5,12 +5,13 @@ from __future__ import annotations
 import collections.abc
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from outbox_operator.consumer.handlers.dependencies import Dependencies
 from outbox_operator.consumer.handlers.signatures import Parameter, Signature, place
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent
 from outbox_operator.errors import SpecError
+from outbox_operator.wire.event import Event
 
 Fill = Callable[[ReceivedEvent, Context], Any]
 FillMany = Callable[[Sequence[ReceivedEvent], Context], Any]
@@ -34,7 +35,8 @@ def bind(
         SpecError: A parameter that nothing can fill.
     """
     function = signature.call
-    fills = [_single(one, at, name) for at, one in enumerate(signature.parameters)]
+    where = f"{name}{place(signature.call)}"
+    fills = [_single(one, at, where) for at, one in enumerate(signature.parameters)]
     names = [one.name for one in signature.parameters if one.keyword]
     if signature.depends:
         return _with_made(signature, fills, names, name, dependencies, batch=False)
@@ -55,7 +57,8 @@ def bind_batch(
     signature: Signature, name: str, dependencies: Dependencies
 ) -> Callable[[Sequence[ReceivedEvent], Context], Any]:
     """Make the same for a handler of lists. Raises SpecError as `bind`."""
-    fills = [_many(one, at, name) for at, one in enumerate(signature.parameters)]
+    where = f"{name}{place(signature.call)}"
+    fills = [_many(one, at, where) for at, one in enumerate(signature.parameters)]
     names = [one.name for one in signature.parameters if one.keyword]
     if signature.depends:
         return _with_made(signature, fills, names, name, dependencies, batch=True)
@@ -97,9 +100,9 @@ def _with_names(
     return call
 
 
-def _single(parameter: Parameter, place: int, name: str) -> Fill:
+def _single(parameter: Parameter, at: int, name: str) -> Fill:
     annotation = parameter.annotation
-    if annotation is ReceivedEvent or (annotation is None and place == 0):
+    if annotation is ReceivedEvent or (annotation is None and at == 0):
         return _event
     if annotation is Context or annotation is None:
         return _context
@@ -114,9 +117,9 @@ def _context(_: ReceivedEvent, context: Context) -> Context:
     return context
 
 
-def _many(parameter: Parameter, place: int, name: str) -> FillMany:
+def _many(parameter: Parameter, at: int, name: str) -> FillMany:
     annotation = parameter.annotation
-    if annotation is Context or (annotation is None and place > 0):
+    if annotation is Context or (annotation is None and at > 0):
         return lambda _, context: context
     if annotation is None:
         return lambda events, _: list(events)
@@ -136,6 +139,10 @@ def payload(annotation: Any, name: str) -> Fill:
         return lambda event, _: event.data
     if annotation in (dict, Any, object):
         return lambda event, _: _json(event)
+    if annotation is Event:
+        raise SpecError(
+            f"handler {name}: Event is what is written; a handler is given a ReceivedEvent"
+        )
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 
@@ -144,8 +151,10 @@ def payload(annotation: Any, name: str) -> Fill:
     try:
         adapter = TypeAdapter(annotation)
     except PydanticUserError as error:
-        raise SpecError(f"handler {name}: payloads of type {annotation}: {error}") from error
-    wanted = getattr(annotation, "__name__", str(annotation))
+        why = error.message.partition("\n")[0]
+        raise SpecError(f"handler {name}: payloads of type {annotation}: {why}") from error
+    core = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    wanted = getattr(core, "__name__", str(core))
 
     def decode(event: ReceivedEvent, _: Context) -> Any:
         try:

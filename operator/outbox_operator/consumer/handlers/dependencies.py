@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, get_args, get_origin
 
 from outbox_operator.consumer.handlers import signatures
-from outbox_operator.consumer.handlers.depends import Depends, dependency
+from outbox_operator.consumer.handlers.depends import Depends, dependency, foreign
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
 from outbox_operator.errors import SpecError
 
@@ -239,6 +239,11 @@ def _parameters(function: Function, who: str) -> dict[str, Any]:
     for parameter in found:
         if parameter.kind in signatures.VARIABLE:
             continue
+        if (library := foreign(hints.get(parameter.name), parameter.default)) is not None:
+            raise SpecError(
+                f"{who}: parameter {parameter.name!r}: {library}; wanted Depends of "
+                "outbox_operator.consumer"
+            )
         annotation = signatures.plain(hints.get(parameter.name))
         depends = check(parameter.name, annotation, who)
         if depends is not None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
+
+_NAMES: Final = frozenset(("Depends", "Dependant"))
+"""Classes of FastAPI, FastStream and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,14 @@ def dependency(annotation: Any) -> Depends | None:
     if get_origin(annotation) is not Annotated:
         return None
     return next((one for one in get_args(annotation)[1:] if isinstance(one, Depends)), None)
+
+
+def foreign(annotation: Any, default: Any) -> str | None:
+    """Return what is said by the dependency of another library, which nobody here would make;
+    None: there is none."""
+    said = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    for one in (*said, default):
+        names = {kind.__name__ for kind in type(one).__mro__}
+        if names & _NAMES and not isinstance(one, Depends):
+            return f"Depends is that of {type(one).__module__.partition('.')[0]}"
+    return None

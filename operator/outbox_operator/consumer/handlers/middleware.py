@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from outbox_operator.consumer.handlers.signatures import place
 from outbox_operator.consumer.handlers.types import Context, Outcome, ReceivedEvent
 
 Answers = Outcome | None | Sequence[Outcome | None]
@@ -33,7 +34,8 @@ class Call:
 Next = Callable[[Call], Awaitable[Answers]]
 """Goes on to the next middleware, and in the end to the handler."""
 Middleware = Callable[[Call, Next], Awaitable[Answers]]
-"""None that it answers is what it was answered last: who forgets to hand that on loses nothing."""
+"""None that it answers is what it was answered, or given as an exception, last: who forgets to hand
+that on loses nothing."""
 
 
 def chained(middleware: Sequence[Middleware], last: Next) -> Next:
@@ -46,13 +48,30 @@ def chained(middleware: Sequence[Middleware], last: Next) -> Next:
 def _around(middleware: Middleware, following: Next) -> Next:
     async def call(given: Call) -> Answers:
         answered: Answers = None
+        failure: BaseException | None = None
+        asked = False
 
         async def call_next(one: Call) -> Answers:
-            nonlocal answered
-            answered = await following(one)
+            nonlocal answered, failure, asked
+            asked, failure = True, None
+            try:
+                answered = await following(one)
+            except BaseException as error:
+                failure = error
+                raise
             return answered
 
         answer = await middleware(given, call_next)
-        return answered if answer is None else answer
+        if answer is not None:
+            return answer
+        if failure is not None:
+            raise failure
+        if not asked:
+            raise RuntimeError(
+                f"middleware{place(middleware)} neither called the handler nor answered in its "
+                "place; return what `await call_next(call)` gives, or Ack() if there is nothing "
+                "to do"
+            )
+        return answered
 
     return call

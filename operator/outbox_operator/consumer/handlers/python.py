@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from outbox_operator.consumer import error_text
-from outbox_operator.consumer.handlers import binding, deadline, signatures
+from outbox_operator.consumer.handlers import binding, deadline, hooks, signatures
 from outbox_operator.consumer.handlers.dependencies import Dependencies
 from outbox_operator.consumer.handlers.middleware import Call, chained
 from outbox_operator.consumer.handlers.registry import Handlers, Route
@@ -184,7 +184,7 @@ class PythonHandler:
         await self._dependencies.start()
         try:
             for starter in self._handlers.starters:
-                await _run(starter)
+                await hooks.run(starter)
         except BaseException:
             await self._dependencies.close()
             raise
@@ -210,7 +210,7 @@ class PythonHandler:
         Threads that still run are not waited for.
         """
         for stopper in self._handlers.stoppers:
-            await self._end(_run(stopper), f"{stopper} at shut-down")
+            await self._end(hooks.run(stopper), f"{stopper} at shut-down")
         await self._end(self._dependencies.close(), "the end of a lifespan")
         self._threads.close()
 
@@ -285,8 +285,9 @@ class PythonHandler:
         and would do again what it did if the event came again."""
         if isinstance(answer, Ack | RetryAfter | DeadLetter):
             return answer
-        if answer is Ack or answer is RetryAfter:
-            return ACK if answer is Ack else RetryAfter()
+        for kind in (Ack, RetryAfter, DeadLetter):
+            if answer is kind:
+                return kind()
         return DeadLetter(
             f"{self._path} returned {type(answer).__name__}, which is no answer; return None, "
             "Ack(), RetryAfter() or DeadLetter(), a batch handler also a list with one of them "
@@ -382,17 +383,3 @@ def _check_declared(route: Route, signature: signatures.Signature, name: str) ->
                     f"handler {name}{signatures.place(route.function)}: parameter "
                     f"{parameter.name!r} is {kind.__qualname__}, which is declared as {told.type!r}"
                 )
-
-
-async def _run(function: Callable[[], object]) -> None:
-    """Call a hook; one that is not async in a thread that keeps no process from ending."""
-    if inspect.iscoroutinefunction(function):
-        await function()
-        return
-    thread = Threads(1)
-    try:
-        await asyncio.wrap_future(
-            thread.submit(functools.partial(contextvars.copy_context().run, function))
-        )
-    finally:
-        thread.close()

@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
+from outbox_operator.consumer.handlers import hooks
 from outbox_operator.consumer.handlers.middleware import Answers, Middleware
 from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.signatures import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.types import Outcome
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import declared
+from outbox_operator.wire.event import is_dotted_name
 
 Answer = Outcome | None
 
@@ -79,7 +81,7 @@ class Handlers:
     """
 
     def __init__(self, *, retry: Retry | None = None) -> None:
-        self._retry = retry
+        self._retry = _retry(retry)
         self._routes: list[Route] = []
         self._included: list[Handlers] = []
         self._starters: list[Callable[[], object]] = []
@@ -107,6 +109,7 @@ class Handlers:
             SpecError: No type, a malformed one, or a class that is not declared.
         """
         patterns = self._patterns(event_types, timeout)
+        _retry(retry)
 
         def add(function: F) -> F:
             self._add(patterns, function, None, timeout, retry)
@@ -131,9 +134,11 @@ class Handlers:
             SpecError: No type, a malformed one, a class that is not declared, or a size no batch
                 has.
         """
-        if not 1 <= size <= LARGEST_BATCH:
-            raise SpecError(f"batch handler: size: wanted 1 to {LARGEST_BATCH}, found {size}")
+        given: object = size
+        if type(given) is not int or not 1 <= given <= LARGEST_BATCH:
+            raise SpecError(f"batch handler: size: wanted 1 to {LARGEST_BATCH}, found {size!r}")
         patterns = self._patterns(event_types, timeout)
+        _retry(retry)
 
         def add(function: B) -> B:
             self._add(patterns, function, size, timeout, retry)
@@ -154,8 +159,14 @@ class Handlers:
         What is added to `other` later counts too.
 
         Raises:
-            SpecError: It is included already, or both have a handler of one type.
+            SpecError: It is included already, both have a handler of one type, or it is no
+                Handlers.
         """
+        given: object = other
+        if not isinstance(given, Handlers):
+            raise SpecError(
+                f"include: wanted Handlers, such as orders.app of a module orders, found {given!r}"
+            )
         if any(one is mine for one in other.all() for mine in self.all()):
             raise SpecError("include: these handlers are included already")
         mine = {route.pattern: route for route in self.routes}
@@ -224,15 +235,21 @@ class Handlers:
         is within the span of the event and the time of the call; `Retry` sees what it lets out.
 
         Raises:
-            SpecError: It is not async.
+            SpecError: It is not async, or does not take a call and what comes next.
         """
         if not runs_in_the_loop(function):
             raise SpecError(f"middleware{place(function)}: wanted an async function")
+        hooks.check(function, "middleware", "the call", "what comes next")
         self._middleware.append(function)
         return function
 
     def on_startup(self, function: H) -> H:
-        """Decorate a function that is called before the first event, async or not."""
+        """Decorate a function that is called before the first event, async or not.
+
+        Raises:
+            SpecError: It has parameters, or a yield.
+        """
+        hooks.check(function, "on_startup")
         self._starters.append(function)
         return function
 
@@ -241,12 +258,21 @@ class Handlers:
 
         The place for `set_type_codec` and the like, which last as long as the connection: it
         becomes `Context.connection` of many events. Transactions and settings (`SET`) do not last.
+
+        Raises:
+            SpecError: It does not take a connection.
         """
+        hooks.check(function, "on_connect", "the connection")
         self._connectors.append(function)
         return function
 
     def on_shutdown(self, function: H) -> H:
-        """Decorate a function that is called after the last event, in reverse order."""
+        """Decorate a function that is called after the last event, in reverse order.
+
+        Raises:
+            SpecError: It has parameters, or a yield.
+        """
+        hooks.check(function, "on_shutdown")
         self._stoppers.insert(0, function)
         return function
 
@@ -303,8 +329,9 @@ class Handlers:
         for pattern in patterns:
             if any(route.pattern == pattern for route in self.routes):
                 raise SpecError(f"handler: event type {pattern!r} has a handler already")
-        if timeout is not None and timeout <= 0:
-            raise SpecError(f"handler: timeout: wanted more than 0 seconds, found {timeout:g}")
+        given: object = timeout
+        if given is not None and not (isinstance(given, int | float) and given > 0):
+            raise SpecError(f"handler: timeout: wanted more than 0 seconds, found {given!r}")
         return patterns
 
     def _add(
@@ -334,9 +361,22 @@ def _pattern(given: object) -> str:
             '@app.handler("order.created"), or @app.handler(">") for all'
         )
     tokens = given.split(".") if isinstance(given, str) else [""]
-    if not all(tokens) or ">" in tokens[:-1]:
+    if not all(map(_is_token, tokens)) or ">" in tokens[:-1]:
         raise SpecError(
             f"handler: event type {given!r}: wanted tokens separated by dots; * is any one of "
             "them, > stands at the end for all that follow"
         )
     return ".".join(tokens)
+
+
+def _is_token(text: str) -> bool:
+    """Whether a text can stand between dots: a wildcard, or what a type may have there."""
+    return text in ("*", ">") or is_dotted_name(text)
+
+
+def _retry(given: Retry | None) -> Retry | None:
+    """Refuse what stands where a Retry is wanted: nobody would ask it before a handler fails."""
+    found: object = given
+    if found is None or isinstance(found, Retry):
+        return given
+    raise SpecError(f"retry: wanted Retry(…), such as Retry(max_deliver=5), found {found!r}")

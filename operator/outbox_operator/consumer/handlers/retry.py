@@ -47,13 +47,23 @@ class Retry:
     put_off: Mapping[type[Exception], Seconds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.max_deliver is not None and (self.max_deliver == 0 or self.max_deliver < -1):
-            raise SpecError(
-                f"Retry: max_deliver: wanted 1 or more, or -1 for ever, found {self.max_deliver}"
-            )
+        most: object = self.max_deliver
+        if most is not None and (type(most) is not int or most == 0 or most < -1):
+            raise SpecError(f"Retry: max_deliver: wanted 1 or more, or -1 for ever, found {most!r}")
+        pauses: object = self.backoff
+        if isinstance(pauses, str) or not isinstance(pauses, Sequence):
+            raise SpecError(f"Retry: backoff: wanted a list of seconds, found {pauses!r}")
         object.__setattr__(self, "backoff", tuple(_delay("backoff", one) for one in self.backoff))
         if isinstance(self.give_up_on, type):
             object.__setattr__(self, "give_up_on", (self.give_up_on,))
+        given: object = self.give_up_on
+        if not isinstance(given, tuple | list | set | frozenset):
+            raise SpecError(f"Retry: give_up_on: wanted classes of exceptions, found {given!r}")
+        object.__setattr__(self, "give_up_on", tuple(given))
+        if not isinstance(self.put_off, Mapping):
+            raise SpecError(
+                f"Retry: put_off: wanted classes of exceptions with seconds, found {self.put_off!r}"
+            )
         for name in ("give_up_on", "put_off"):
             for kind in getattr(self, name):
                 if not (isinstance(kind, type) and issubclass(kind, Exception)):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from outbox_operator.consumer.handlers.depends import Depends, dependency
+from outbox_operator.consumer.handlers.depends import Depends, dependency, foreign
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
@@ -34,6 +34,8 @@ _LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _MANY: Final = (list, tuple, collections.abc.Sequence)
 _UNIONS: Final = (typing.Union, types.UnionType)
 _ANSWERS: Final = (Ack, RetryAfter, DeadLetter)
+_EMPTY: Final = (types.NoneType, dict, list)
+"""What a default is where somebody means a payload that may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     own = _inner(function)
     if inspect.isclass(own):
         raise SpecError(f"handler {name}: wanted a function, found a class")
-    if _yields(own):
+    if yields(own):
         raise SpecError(
             f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
             "function"
@@ -117,12 +119,13 @@ def runs_in_the_loop(function: Callable[..., Any]) -> bool:
 def hides_yield(function: Callable[..., Any]) -> bool:
     """Whether a function with a yield is behind a decorator, such as `contextmanager`, or the
     `__call__` of an object: calling it runs nothing of it."""
-    if _yields(function) or runs_in_the_loop(function):
+    if yields(function) or runs_in_the_loop(function):
         return False
-    return _yields(inspect.unwrap(_inner(function)))
+    return yields(inspect.unwrap(_inner(function)))
 
 
-def _yields(function: Callable[..., Any]) -> bool:
+def yields(function: Callable[..., Any]) -> bool:
+    """Whether calling a function runs nothing of it."""
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
@@ -188,6 +191,7 @@ def _parameters(
         )
     wanted: list[Parameter] = []
     passed_over = False
+    empty: list[str] = []
     for parameter in found:
         if parameter.kind in VARIABLE:
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL and not wanted:
@@ -200,6 +204,11 @@ def _parameters(
                 f"handler {name}: parameter {parameter.name!r}: a dependency is given by name, and "
                 "said by the annotation: Annotated[…, Depends(…)]"
             )
+        if (library := foreign(said.get(parameter.name), parameter.default)) is not None:
+            raise SpecError(
+                f"handler {name}: parameter {parameter.name!r}: {library}; wanted Depends of "
+                "outbox_operator.consumer"
+            )
         if parameter.name in depends:
             passed_over = True
             continue
@@ -209,6 +218,8 @@ def _parameters(
         optional = parameter.default is not inspect.Parameter.empty
         if optional and (annotation not in _BY_NAME.values() or parameter.name not in said):
             passed_over = True
+            if annotation is not None and type(parameter.default) in _EMPTY:
+                empty.append(parameter.name)
             continue
         if optional and parameter.kind is inspect.Parameter.POSITIONAL_ONLY and passed_over:
             raise SpecError(
@@ -222,6 +233,11 @@ def _parameters(
                 "annotate it with ReceivedEvent, Context or the type of the payload"
             )
         wanted.append(Parameter(parameter.name, annotation, keyword))
+    if empty and not depends and all(one.annotation is Context for one in wanted):
+        raise SpecError(
+            f"handler {name}: parameter {empty[0]!r} has a default, which it would have for every "
+            "event: nobody fills what has one; take the default away"
+        )
     if not (wanted or depends) or len(wanted) > 3:
         raise SpecError(
             f"handler {name}: wanted a function of the event, the context, the payload, or some "

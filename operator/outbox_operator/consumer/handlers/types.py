@@ -90,7 +90,7 @@ class DeadLetter(Exception):  # noqa: N818
     __match_args__ = ("reason",)
     reason: str = ""
 
-    def __init__(self, reason: object) -> None:
+    def __init__(self, reason: object = "the handler gave no reason") -> None:
         super().__init__(reason)
         self.reason = str(reason)
 

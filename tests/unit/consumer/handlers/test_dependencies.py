@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 import pytest
 
 from outbox_operator.consumer import (
+    Ack,
     Answers,
     Call,
     Context,
@@ -459,3 +460,34 @@ async def test_middleware_that_forgets_an_answer_or_a_deadline_loses_nothing() -
     async with RunningHandlers(app) as handlers:
         assert (await handlers.settle("again")).seconds == 60
         assert (await handlers.deliver("hangs")).reason == "no answer within 0.05 s"
+
+
+async def test_middleware_without_an_answer_acknowledges_nothing_that_was_not_handled() -> None:
+    app, failing = Handlers(), Handlers()
+
+    @app.middleware
+    async def passes_over(call: Call, call_next: Next) -> Answers:
+        if call.events[0].key == "":
+            call_next(call)
+            return None
+        return await call_next(call)
+
+    @failing.middleware
+    async def swallows(call: Call, call_next: Next) -> Answers:
+        with contextlib.suppress(ValueError):
+            await call_next(call)
+        return Ack() if call.events[0].key == "drop" else None
+
+    @failing.handler("a")
+    async def take(event: ReceivedEvent) -> None:
+        raise ValueError("not handled")
+
+    app.include(failing)
+    async with RunningHandlers(app) as handlers:
+        with pytest.warns(RuntimeWarning, match="never awaited"):
+            passed_over = await handlers.deliver("a")
+        assert passed_over.end == "retry"
+        assert "neither called the handler nor answered in its place" in passed_over.reason
+        swallowed = await handlers.deliver("a", key="1")
+        assert (swallowed.end, swallowed.reason[:23]) == ("retry", "ValueError: not handled")
+        assert (await handlers.deliver("a", key="drop")).end == "ack"

@@ -55,6 +55,9 @@ async def ask(function: Any, timeout: float = 5.0) -> Outcome:
         (Ack(), Ack()),
         (RetryAfter(3.0), RetryAfter(3.0)),
         (DeadLetter("bad"), DeadLetter("bad")),
+        (Ack, Ack()),
+        (RetryAfter, RetryAfter()),
+        (DeadLetter, DeadLetter("the handler gave no reason")),
     ],
 )
 async def test_answers_of_sync_and_async_functions(returned: Any, expected: Outcome) -> None:
@@ -64,8 +67,13 @@ async def test_answers_of_sync_and_async_functions(returned: Any, expected: Outc
     def blocking(event: ReceivedEvent, context: Context) -> Any:
         return returned
 
+    def raising(event: ReceivedEvent, context: Context) -> None:
+        raise returned
+
     assert await ask(asynchronous) == expected
     assert await ask(blocking) == expected
+    if isinstance(expected, Exception):
+        assert await ask(raising) == expected
 
 
 async def test_blocking_functions_run_outside_the_event_loop() -> None:

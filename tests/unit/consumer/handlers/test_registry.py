@@ -7,7 +7,9 @@ import dataclasses
 import datetime as dt
 import time
 import types
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -92,7 +94,13 @@ def test_the_most_specific_handler_is_called() -> None:
     assert chosen("invoice") == ">"
 
 
-@pytest.mark.parametrize("pattern", ["", "order..created", "order.>.late", "."])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "", "order..created", "order.>.late", ".", " order.created", "order.created, order.paid",
+        "order*", "order.**", "order.>>",
+    ],
+)  # fmt: skip
 def test_a_malformed_type_is_refused(pattern: str) -> None:
     with pytest.raises(SpecError, match="wanted tokens separated by dots"):
         Handlers().handler(pattern)
@@ -105,10 +113,26 @@ def test_one_type_has_one_handler() -> None:
         app.handler("order.created")
 
 
-@pytest.mark.parametrize("size", [0, -1, 100_000])
-def test_a_batch_has_a_size(size: int) -> None:
+@pytest.mark.parametrize("size", [0, -1, 100_000, 1.5, "10", True])
+def test_a_batch_has_a_size(size: Any) -> None:
     with pytest.raises(SpecError, match="size: wanted 1 to 10000"):
         Handlers().batch("order.created", size=size)
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "10", dt.timedelta(seconds=5)])
+def test_a_timeout_is_seconds(timeout: Any) -> None:
+    for decorator in (Handlers().handler, partial(Handlers().batch, size=2)):
+        with pytest.raises(SpecError, match="timeout: wanted more than 0 seconds, found"):
+            decorator("order.created", timeout=timeout)
+
+
+def test_retries_are_said_by_a_retry() -> None:
+    wrong: Any = 5
+    with pytest.raises(SpecError, match=r"wanted Retry\(…\), such as .*, found 5"):
+        Handlers(retry=wrong)
+    for decorator in (Handlers().handler, partial(Handlers().batch, size=2)):
+        with pytest.raises(SpecError, match=r"wanted Retry\(…\)"):
+            decorator("order.created", retry=wrong)
 
 
 async def test_parameters_are_filled_by_their_annotations() -> None:
@@ -335,8 +359,57 @@ async def test_hooks_run_around_the_events() -> None:
     def close_file() -> None:
         calls.append("close file")
 
+    async def note(word: str) -> None:
+        calls.append(word)
+
+    class Opens:
+        async def __call__(self) -> None:
+            await note("object")
+
+    def decorated() -> Awaitable[None]:
+        return note("decorated")
+
+    app.on_startup(lambda: note("lambda"))
+    app.on_startup(Opens())
+    app.on_startup(wraps(open_pool)(decorated))
     app.handler(">")(print)
     handler = python(app)
     await handler.start()
     await handler.close()
-    assert calls == ["open pool", "open file", "close file", "close pool"]
+    assert calls == [
+        "open pool", "open file", "lambda", "object", "decorated", "close file", "close pool",
+    ]  # fmt: skip
+
+
+def yields() -> Iterator[None]:
+    yield
+
+
+async def yields_too() -> AsyncIterator[None]:
+    yield
+
+
+def of_an_application(application: object) -> None: ...
+
+
+async def of_nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "said"),
+    [
+        ("on_startup", yields, "it has a yield, .* there is @app.lifespan"),
+        ("on_startup", yields_too, "it has a yield"),
+        ("on_startup", contextmanager(yields), "it has a yield"),
+        ("on_startup", of_an_application, "wanted a function that takes nothing: missing .*'appl"),
+        ("on_shutdown", yields, "it has a yield"),
+        ("on_shutdown", of_an_application, "wanted a function that takes nothing"),
+        ("on_connect", of_nothing, "wanted a function that is given the connection"),
+        ("middleware", of_nothing, "wanted a function that is given the call and what comes next"),
+    ],
+)
+def test_a_hook_that_could_never_be_called_is_refused_with_its_place(
+    hook: str, function: Any, said: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"^{hook} at tests/\S+:\d+: {said}"):
+        getattr(Handlers(), hook)(function)

@@ -113,7 +113,12 @@ async def test_an_answer_from_within_a_group_is_one() -> None:
     [
         lambda: Retry(max_deliver=0),
         lambda: Retry(backoff=[-1]),
+        lambda: Retry(max_deliver="5"),  # type: ignore[arg-type]
         lambda: Retry(backoff=["soon"]),  # type: ignore[list-item]
+        lambda: Retry(backoff=5),  # type: ignore[arg-type]
+        lambda: Retry(give_up_on="ValueError"),  # type: ignore[arg-type]
+        lambda: Retry(give_up_on=ValueError()),  # type: ignore[arg-type]
+        lambda: Retry(put_off=[OSError]),  # type: ignore[arg-type]
         lambda: Retry(give_up_on=(ValueError(),)),  # type: ignore[arg-type]
         lambda: Retry(put_off={OSError: float("nan")}),
         lambda: Retry(put_off={KeyboardInterrupt: 1}),  # type: ignore[dict-item]
@@ -157,6 +162,8 @@ def test_a_type_has_one_handler_of_all_that_are_included() -> None:
         app.include(orders)
     with pytest.raises(SpecError, match="included already"):
         app.include(app)
+    with pytest.raises(SpecError, match="include: wanted Handlers, such as"):
+        app.include(asyncio)  # type: ignore[arg-type]
     late = Handlers()
     app.include(late)
     late.handler("order.created")(print)

@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import pytest
+from fastapi import params
 from pydantic import Field
 
 from outbox_operator.consumer import Ack, Context, DeadLetter, Handlers, ReceivedEvent, RetryAfter
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.errors import SpecError
+from outbox_operator.wire.event import Event
 from support.events import context, received
 
 GIVEN: list[Any] = []
@@ -150,6 +152,18 @@ def a_list(event: ReceivedEvent) -> list[Ack]:
 async def unknown(event: ReceivedEvent, *, database) -> None: ...  # type: ignore[no-untyped-def]
 
 
+async def written(event: Event) -> None: ...
+async def never_filled(context: Context, order: dict[str, int] | None = None) -> None: ...
+async def plain_class(order: Shop) -> None: ...
+
+
+THEIRS = params.Depends(print)
+
+
+async def of_fastapi(order: Shop, pool: Annotated[int, THEIRS]) -> None: ...
+async def default_of_fastapi(order: Shop, pool: Any = THEIRS) -> None: ...
+
+
 async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -164,6 +178,11 @@ async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined] 
         (a_text_later, "it returns str | None, which is no answer"),
         (a_list, "it returns list"),
         (unknown, "parameter 'database' does not say what it wants"),
+        (written, "Event is what is written; a handler is given a ReceivedEvent"),
+        (never_filled, "parameter 'order' has a default, which it would have for every event"),
+        (plain_class, "Unable to generate pydantic-core schema for"),
+        (of_fastapi, "parameter 'pool': Depends is that of fastapi; wanted Depends of outbox_"),
+        (default_of_fastapi, "parameter 'pool': Depends is that of fastapi"),
         (unresolved, "an annotation cannot be resolved: name 'Nowhere' is not defined"),
     ],
 )

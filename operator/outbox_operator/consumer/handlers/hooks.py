@@ -1,0 +1,65 @@
+"""Functions that are called at start and end, with each connection, and around calls of handlers.
+
+What could never be called so is refused where it is decorated, with file and line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from outbox_operator.consumer.handlers.signatures import (
+    hides_yield,
+    place,
+    runs_in_the_loop,
+    yields,
+)
+from outbox_operator.consumer.handlers.threads import Threads
+from outbox_operator.errors import SpecError
+
+
+def check(function: Callable[..., Any], what: str, *given: str) -> None:
+    """Refuse a function that cannot be called with what it is given, or of which nothing would run.
+
+    Args:
+        function: What was decorated.
+        what: The decorator, for messages.
+        given: What the function is given, for messages.
+
+    Raises:
+        SpecError: It has a yield, or parameters for something else.
+    """
+    if yields(function) or hides_yield(function):
+        raise SpecError(
+            f"{what}{place(function)}: it has a yield, so that calling it would run nothing of it; "
+            "for what lasts from start to end there is @app.lifespan"
+        )
+    try:
+        inspect.signature(function).bind(*given)
+    except TypeError as error:
+        wanted = f"is given {' and '.join(given)}" if given else "takes nothing"
+        raise SpecError(
+            f"{what}{place(function)}: wanted a function that {wanted}: {error}"
+        ) from error
+    except ValueError:
+        return  # some built-in functions do not say
+
+
+async def run(function: Callable[[], object]) -> None:
+    """Call a hook; one that is not async in a thread that keeps no process from ending."""
+    if runs_in_the_loop(function):
+        answer = function()
+    else:
+        thread = Threads(1)
+        try:
+            answer = await asyncio.wrap_future(
+                thread.submit(functools.partial(contextvars.copy_context().run, function))
+            )
+        finally:
+            thread.close()
+    if inspect.isawaitable(answer):  # of a lambda, or under a decorator that is not async
+        await answer
