@@ -132,6 +132,11 @@ def check(where: str, given: Event, text: str, known: Mapping[str, type] | None)
         raise EventError(
             f"{where}: {kind.__name__} is declared as {told.type!r}; use Event.of(payload)"
         )
+    if told is not None and told.key is not None and not given.key:
+        raise EventError(
+            f"{where}: it has no key, and {kind.__name__} is declared with that of its field "
+            f"{told.key!r}; use Event.of(payload)"
+        )
     if known is not None:
         if given.type not in known:
             near = difflib.get_close_matches(given.type, known, n=1)

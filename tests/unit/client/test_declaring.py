@@ -109,6 +109,10 @@ CATALOG: Any = (OrderCreated, OrderPaid)
         ),
         (lambda: Event(type="x", payload=OrderCreated(id=1, total=1)), None, "use Event.of"),
         (
+            lambda: Event(type="order.created", payload=OrderCreated(id=1, total=1)), None,
+            "has no key, and OrderCreated is declared with that of its field 'id'; use Event.of",
+        ),
+        (
             lambda: Event.of(OrderCreated.model_construct(id=1, total=-1)), None,
             "payload is no OrderCreated as readers get it: total: Input should be greater",
         ),
