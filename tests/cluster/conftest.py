@@ -99,12 +99,12 @@ async def kube(kube_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 @pytest.fixture
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace for one test, deleted in the background afterwards."""
+    """A namespace for one test; what is ours in it is deleted in the background afterwards."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     server = api(kubectl.kubeconfig)
     server.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    server.delete(f"/api/v1/namespaces/{name}")
+    server.clear(name)
 
 
 @pytest.fixture

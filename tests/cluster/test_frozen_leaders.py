@@ -53,7 +53,7 @@ def namespaces(kubectl: Kubectl) -> Iterator[tuple[str, ...]]:
         server.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield tuple(found[index] for index in range(SLICES))
     for name in found.values():
-        server.delete(f"/api/v1/namespaces/{name}")
+        server.clear(name)
 
 
 class Stage:

@@ -24,7 +24,7 @@ def elsewhere(kubectl: Kubectl, namespace: str) -> Iterator[str]:
     name, server = f"{namespace}-slow", api(kubectl.kubeconfig)
     server.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    server.delete(f"/api/v1/namespaces/{name}")
+    server.clear(name)
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def namespaces(kubectl: Kubectl) -> Iterator[tuple[str, ...]]:
         server.create("/api/v1/namespaces", {"metadata": {"name": name}})
     yield tuple(names)
     for name in names:
-        server.delete(f"/api/v1/namespaces/{name}")
+        server.clear(name)
 
 
 def _all_slices(names: Sequence[str]) -> bool:
