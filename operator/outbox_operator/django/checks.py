@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.conf import settings
@@ -26,8 +26,15 @@ def register() -> None:
 
 def check_settings(app_configs: Any = None, **_: Any) -> list[checks.CheckMessage]:
     """Whether the setting `OUTBOX` names a schema and a database that can have an outbox."""
-    found: dict[str, Any] = getattr(settings, SETTING, {})
-    unknown = sorted(set(found) - set(_KNOWN))
+    found: object = getattr(settings, SETTING, {})
+    if not isinstance(found, Mapping):
+        return [
+            checks.Error(
+                f"setting {SETTING}: wanted a dictionary, such as {_KNOWN}, found {found!r}",
+                id="outbox_operator.E001",
+            )
+        ]
+    unknown = sorted(str(one) for one in found if one not in _KNOWN)
     if unknown:
         return [
             checks.Error(
@@ -55,7 +62,7 @@ def check_settings(app_configs: Any = None, **_: Any) -> list[checks.CheckMessag
             )
         ]
     try:
-        table(schema, tables.EVENTS)
+        table(str(schema), tables.EVENTS)
     except SpecError as error:
         text = f"setting {SETTING}['SCHEMA']: {error.message}"
         return [checks.Error(text, id="outbox_operator.E004")]
@@ -66,8 +73,10 @@ def check_database(
     app_configs: Any = None, databases: Sequence[str] | None = None, **_: Any
 ) -> list[checks.CheckMessage]:
     """Whether the table of events is there, and this login may write into it."""
+    if not databases or check_settings():
+        return []
     database, schema = _wanted()
-    if not databases or database not in databases or check_settings():
+    if database not in databases:
         return []
     name = f"{schema}.{tables.EVENTS}"
     try:
@@ -99,5 +108,5 @@ def check_database(
 
 
 def _wanted() -> tuple[str, str]:
-    found = {**_KNOWN, **getattr(settings, SETTING, {})}
+    found: dict[str, str] = {**_KNOWN, **getattr(settings, SETTING, {})}
     return found["DATABASE"], found["SCHEMA"]

@@ -135,10 +135,13 @@ async def test_what_has_no_outbox_is_said(shop: Shop, monkeypatch: pytest.Monkey
 
         from outbox_operator.django import checks
 
-        def found(**outbox: str) -> list[str]:
+        def with_setting(outbox: object) -> list[str]:
             with override_settings(OUTBOX=outbox):
                 said = [*checks.check_settings(), *checks.check_database(databases=["default"])]
             return [f"{one.id.partition('.')[2]}: {one.msg}" for one in said]
+
+        def found(**outbox: object) -> list[str]:
+            return with_setting(outbox)
 
         assert found() == []
         assert found(SCHEMA="other") == ["W001: database 'default' has no table other.events"]
@@ -146,8 +149,12 @@ async def test_what_has_no_outbox_is_said(shop: Shop, monkeypatch: pytest.Monkey
         assert unknown == "E001: setting OUTBOX: unknown SCHEME; known are DATABASE, SCHEMA"
         [absent] = found(DATABASE="orders")
         assert absent.startswith("E002: setting OUTBOX['DATABASE']: wanted one of default, found")
-        [odd] = found(SCHEMA="Outbox")
-        assert odd.startswith("E004: ")
+        for schema in ("Outbox", None):
+            [odd] = found(SCHEMA=schema)
+            assert odd.startswith("E004: ")
+        for setting in ("outbox", None, ["default"]):
+            [none] = with_setting(setting)
+            assert none.startswith("E001: setting OUTBOX: wanted a dictionary, such as {'DATABASE'")
         await shop.owner.execute(
             "DO $$ BEGIN EXECUTE (SELECT string_agg(format("
             "'REVOKE INSERT (%I) ON outbox.events FROM %I', a.attname, r.rolname), ';') "
