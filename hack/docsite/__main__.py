@@ -75,6 +75,10 @@ STYLE = """\
 /* Tables of figures are wide; on a small screen they scroll by themselves. */
 .md-grid { max-width: 72rem; }
 .md-typeset table:not([class]) { font-size: .7rem; }
+/* Names of fields are read, and copied: where there is room they are not cut. */
+@media (min-width: 60em) {
+  .md-typeset table:not([class]) td:first-child code { word-break: normal; overflow-wrap: normal; }
+}
 """
 
 

@@ -12,6 +12,9 @@ _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 _TITLED = re.compile(r'^(```\w+ title=)([^\s"]+)$', re.MULTILINE)
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 INDEX = "docs/README.md"
+_FOR_USERS = ("docs/", "examples/", "README.md", "CHANGELOG.md", "SECURITY.md")
+_UNSEARCHED = "---\nsearch: {exclude: true}\n---\n"
+"""Of pages for who works on the project: they have all words, and would be found first."""
 
 
 def links(text: str) -> Iterator[str]:
@@ -33,8 +36,8 @@ def linked_files(root: Path, page: str) -> set[str]:
 
 
 def as_on_the_site(root: Path, page: str, source: str) -> str:
-    """A page as the site has it: links to folders lead to the sources, or are words only, and
-    titles of blocks are in quotes.
+    """A page as the site has it: links to folders lead to the sources, or are words only, titles
+    of blocks are in quotes, and what is not for users is not searched.
 
     Args:
         root: the repository.
@@ -48,9 +51,10 @@ def as_on_the_site(root: Path, page: str, source: str) -> str:
             return found[0]
         return f"[{found[2]}]({source}/{path})" if source else found[2]
 
+    unsearched = "" if page.startswith(_FOR_USERS) else _UNSEARCHED
     # Without quotes the site's Markdown takes such a line for text, and its end for a beginning.
     text = _TITLED.sub(r'\1"\2"', (root / page).read_text())
-    return LINK.sub(replaced, text)
+    return unsearched + LINK.sub(replaced, text)
 
 
 def menu(index: str) -> list[dict[str, object]]:

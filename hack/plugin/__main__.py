@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--wheel", type=Path, help="of the project; default: made of this checkout")
     parser.add_argument("--output", type=Path, default=ROOT / "build/plugin", metavar="FOLDER")
     args = parser.parse_args()
+    os.umask(0o022)  # modes of files are in what is made, whoever makes it
     args.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -7,6 +7,7 @@ Nothing is published here. Pushing what was made is `.github/workflows/release.y
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from localkube.errors import LocalkubeError  # noqa: E402
+from localkube.processes import UMASK  # noqa: E402
 
 from release import make, signing  # noqa: E402
 from release.folder import replacing  # noqa: E402
@@ -39,6 +41,7 @@ def main() -> int:
         "--allow-changes", action="store_true", help="of the last commit, whatever else is there"
     )
     args = parser.parse_args()
+    os.umask(UMASK)  # the files are for everybody, whoever makes them
     try:
         release = read(args.version, args.repository, args.source, args.allow_changes)
         signer = signing.signer(args.key) if args.key else None

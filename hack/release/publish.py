@@ -100,8 +100,9 @@ def check(folder: Path) -> None:
         )
     wanted = provenance.read_sums((folder / SUMS).read_text())
     beside = {SUMS, PUBLIC, *(f"{name}.sig" for name in SIGNED)}
-    names = sorted({one.name for one in folder.iterdir()} - beside)
-    found = provenance.checksums(folder, names)
+    there = {one.name: one.is_file() for one in folder.iterdir() if one.name not in beside}
+    found = provenance.checksums(folder, [name for name, is_file in there.items() if is_file])
+    found |= {name: "a folder" for name, is_file in there.items() if not is_file}
     if wrong := sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name)):
         raise ReleaseError(
             f"{folder / SUMS}: wanted the files that it names, found others: {wrong}"

@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,7 @@ def test_kubectl_runs_the_plugin_from_its_archive(kubectl: Kubectl, tmp_path: Pa
     subprocess.run(
         [sys.executable, ROOT / "hack/plugin", "--platform", "/".join(PLATFORM.values()),
          "--python", PYTHON, "--output", tmp_path],
-        check=True, stdout=subprocess.PIPE, timeout=300,
+        check=True, stdout=subprocess.PIPE, timeout=300, umask=0o077,
     )  # fmt: skip
     manifest = yaml.safe_load((tmp_path / "outbox.yaml").read_text())
     assert (manifest["kind"], manifest["metadata"]) == ("Plugin", {"name": "outbox"})
@@ -38,6 +39,11 @@ def test_kubectl_runs_the_plugin_from_its_archive(kubectl: Kubectl, tmp_path: Pa
     with tarfile.open(archive) as tar:
         tar.extractall(store, filter="data")
     assert sorted(one["from"] for one in wanted["files"]) == sorted(os.listdir(store))
+    with zipfile.ZipFile(store / wanted["bin"]) as program:
+        modes = {one.filename: one.external_attr >> 16 for one in program.infolist()}
+        installed = [name for name in modes if name.startswith("site-packages/")]
+        assert installed
+        assert [name for name in installed if not modes[name] & 0o004] == []
     (links / "kubectl-outbox").symlink_to(store / wanted["bin"])
     # Of this Python alone, and nothing of the checkout.
     environment = {

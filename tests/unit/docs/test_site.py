@@ -52,6 +52,23 @@ def test_files_that_pages_lead_to_come_along_and_folders_do_not(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("page", "searched"),
+    [
+        *((one, True) for one in ("README.md", "docs/how-to/page.md", "examples/a/README.md")),
+        *((one, False) for one in ("CONTRIBUTING.md", "tests/regressions.md", "hack/x/README.md")),
+    ],
+)
+def test_what_is_for_who_works_on_the_project_is_not_found_first(
+    tmp_path: Path, page: str, searched: bool
+) -> None:
+    (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / page).write_text("# A page")
+    text = as_on_the_site(tmp_path, page, "")
+    assert text.endswith("# A page")
+    assert ("search: {exclude: true}" in text) is not searched
+
+
+@pytest.mark.parametrize(
     ("page", "expected"),
     [
         ('<script src="a.js"></script><a href="https://b.example">b</a>', []),

@@ -44,9 +44,10 @@ def test_the_files_of_a_release_are_published_as_they_were_made(folder: Path) ->
         (lambda made: (made / "provenance.json").write_bytes(b"{}"), ["provenance.json"]),
         (lambda made: (made / "b.tgz").unlink(), ["b.tgz"]),
         (lambda made: (made / "c.whl").touch(), ["c.whl"]),
+        (lambda made: (made / "d").mkdir(), ["d"]),
         (swap, ["a.whl", "b.tgz"]),
     ],
-    ids=["a byte", "statement", "missing", "added", "swapped"],
+    ids=["a byte", "statement", "missing", "added", "a folder", "swapped"],
 )
 def test_what_is_not_what_was_made_is_not_published(
     folder: Path, change: Callable[[Path], object], named: list[str]
