@@ -25,7 +25,7 @@ from outbox_operator.api.resource import (
     parse_stream,
 )
 from outbox_operator.errors import SpecError
-from outbox_operator.plan.archives import archive_of
+from outbox_operator.plan.archives import api_of, archive_of
 from outbox_operator.plan.checks import check_consumer, check_pipeline
 from outbox_operator.plan.kubernetes.children import (
     event_consumers,
@@ -59,6 +59,25 @@ class Resources:
     documents: tuple[Mapping[str, Any], ...]
     ignored: tuple[str, ...]
     reduced: tuple[str, ...]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What of the manifests is not so here, for people."""
+        return [
+            *(f"leaving out {one}: it needs Kubernetes" for one in self.ignored),
+            *(f"stream {one}: one replica, because there is one server" for one in self.reduced),
+            *(
+                f"archive {one.meta.name}: its API is not served here"
+                for one in self.consumers
+                if api_of(one.spec) is not None
+            ),
+            *(
+                f"archive {one.meta.name}: nothing is sealed here by itself; `outbox archive "
+                f"upkeep --config .outbox-dev/run/consumer-{one.meta.name}.json` does"
+                for one in self.consumers
+                if (archive := archive_of(one.spec)) is not None and archive.sealing is not None
+            ),
+        ]
 
     @property
     def needs_nats(self) -> bool:

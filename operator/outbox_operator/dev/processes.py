@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from outbox_operator.aio import Backoff, wait
+from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.dev import ends
@@ -38,7 +39,12 @@ from outbox_operator.plan.kubernetes.runtime_config import (
     relay_config,
 )
 from outbox_operator.plan.passes.source import any_source_in, source_in
-from outbox_operator.wire.archive import ArchiveBackfill, ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.archive import (
+    ArchiveBackfill,
+    ArchiveConfig,
+    ArchiveDatabase,
+    ArchiveSealing,
+)
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -147,6 +153,10 @@ def _archive(
         backfill=None
         if config.backfill is None
         else ArchiveBackfill(url_file=url_file, schema=config.backfill.schema),
+        # Of no use to what writes; whoever seals and verifies by hand has this file.
+        sealing=None
+        if archive.sealing is None
+        else ArchiveSealing(every_seconds=seconds(archive.sealing.every)),
         nats=NatsConfig(url=servers.nats_url),
         health_port=0,
     )

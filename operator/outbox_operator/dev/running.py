@@ -124,8 +124,12 @@ class Running:
             )
             return
         replaced = await processes.replace(work)
+        before = live.resources.remarks
         live.adopt(resources)
         self._say(f"changed: {files}; {_said(replaced)}")
+        for remark in resources.remarks:
+            if remark not in before:
+                self._say(remark)
 
     async def _restore(self, resources: Resources) -> None:
         """Undo the half that was made: a table that another pipeline took is given back."""

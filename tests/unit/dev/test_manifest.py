@@ -77,7 +77,29 @@ def test_every_start_is_a_first_one_whatever_a_copied_manifest_says() -> None:
 
 def test_other_documents_are_left_out_by_name() -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}
-    assert read(secret, None, pipeline()).ignored == ("Secret db",)
+    resources = read(secret, None, pipeline())
+    assert resources.ignored == ("Secret db",)
+    assert resources.remarks == [
+        "leaving out Secret db: it needs Kubernetes",
+        "stream ORDERS: one replica, because there is one server",
+    ]
+
+
+def test_what_nobody_does_for_an_archive_here_is_said() -> None:
+    archive = {
+        **ARCHIVE["archive"], "extract": {"tenant": "$.tenant"}, "sealing": {},
+        "api": {
+            "connectionSecretRef": {"name": "api"}, "tenantColumn": "tenant",
+            "jwt": {"issuer": "https://i/", "audience": "a", "jwksUrl": "https://i/keys"},
+        },
+    }  # fmt: skip
+    audit = {
+        "apiVersion": meta.API_VERSION, "kind": meta.CONSUMER, "metadata": {"name": "audit"},
+        "spec": {"streamRef": {"name": "orders"}, "handler": {"archive": archive}},
+    }  # fmt: skip
+    api, seals = read(pipeline(), audit).remarks[1:]
+    assert api == "archive audit: its API is not served here"
+    assert seals.startswith("archive audit: nothing is sealed here by itself; `outbox archive upk")
 
 
 @pytest.mark.parametrize(

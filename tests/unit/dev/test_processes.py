@@ -10,7 +10,7 @@ import pytest
 from outbox_operator.dev import manifest
 from outbox_operator.dev.processes import jobs
 from outbox_operator.dev.servers import Servers
-from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase
+from outbox_operator.wire.archive import ArchiveConfig, ArchiveDatabase, ArchiveSealing
 from outbox_operator.wire.config import (
     ConsumerConfig,
     DatabaseConfig,
@@ -48,6 +48,7 @@ def test_whatever_the_manifest_logs_in_with(login: dict[str, Any]) -> None:
             }, {
                 "name": "audit",
                 "handler": {"archive": {
+                    "sealing": {"every": "15m"},
                     **login, "schema": "kept", "retention": [{"name": "default", "keep": "90d"}],
                 }},
             }],
@@ -65,3 +66,4 @@ def test_whatever_the_manifest_logs_in_with(login: dict[str, Any]) -> None:
     assert isinstance(archive.config, ArchiveConfig)
     assert archive.config.database == ArchiveDatabase(url_file="/data/database-url", schema="kept")
     assert archive.config.nats == NatsConfig(url="nats://127.0.0.1:4222")
+    assert archive.config.sealing == ArchiveSealing(every_seconds=900.0), "for who verifies"

@@ -73,10 +73,8 @@ def run(args: argparse.Namespace) -> int:
     files = tuple(map(Path, args.file))
     resources = yaml_file.resources(files)
     logging.setup("dev", "error")
-    for ignored in resources.ignored:
-        print(f"leaving out {ignored}: it needs Kubernetes")
-    for stream in resources.reduced:
-        print(f"stream {stream}: one replica, because there is one server")
+    for remark in resources.remarks:
+        print(remark)
     screen = Display(terminal=sys.stdout.isatty())
     reload: bool = screen.terminal if args.reload is None else args.reload
     options = Options(
