@@ -245,7 +245,10 @@ async def _send(
         f"Content-Type: {kind}\r\nContent-Length: {sum(map(len, body))}\r\n"
         "Cache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
+    writer.transport.set_write_buffer_limits(0)
     writer.writelines([head.encode("latin-1"), *(body if method != "HEAD" else ())])
-    writer.close()
     async with asyncio.timeout(_READ_SECONDS):
+        # All of it before the end: asyncio cannot `abort` what it closed with a rest to be sent.
+        await writer.drain()
+        writer.close()
         await writer.wait_closed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.client
 import json
 import socket
@@ -165,6 +166,19 @@ async def test_who_does_not_read_keeps_no_metrics_from_others() -> None:
         assert len(server._sending) <= 16
         for client in clients:
             client.close()
+
+
+async def test_an_answer_larger_than_any_buffer_ends_without_an_error() -> None:
+    large, errors = CollectorRegistry(auto_describe=False), list[dict[str, object]]()
+    large.register(Many())
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: errors.append(context))
+    server = HealthServer(0, {}, registry=CollectorRegistry(), large=large, host="127.0.0.1")
+    async with server:
+        assert (await get(server, "/metrics"))[0] == 200
+        await eventually(lambda: not server._connections, "the connection ends")
+    gc.collect()  # what a task ended with is said once nobody has it any more
+    assert errors == []
 
 
 async def test_who_says_nothing_takes_no_connection_from_the_probes() -> None:
