@@ -7,7 +7,8 @@ conditions follow kstatus: `Ready` needs every part; `Reconciling` says that tim
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -28,6 +29,7 @@ PartStatus = Literal["True", "False", "Unknown"]
 
 NOTICE_SECONDS: Final = 3600.0
 """For so long a condition that informs speaks of what happened once."""
+_NUMBER: Final = re.compile(r"[0-9]+")
 
 ROUTINE: Final = frozenset(
     {
@@ -288,11 +290,19 @@ def with_sample_time(status: Mapping[str, Any], now: datetime) -> dict[str, Any]
 def unchanged_apart_from(
     fields: Iterable[str], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> bool:
-    """Whether two rendered statuses differ in nothing but the named live numbers."""
+    """Whether two rendered statuses differ in nothing but the named live numbers, and such as
+    messages of conditions hold: "failed 20 times for 24 s"."""
     skip = set(fields)
-    return {k: v for k, v in before.items() if k not in skip} == {
-        k: v for k, v in after.items() if k not in skip
-    }
+    return _without_numbers(before, skip) == _without_numbers(after, skip)
+
+
+def _without_numbers(status: Mapping[str, Any], skip: Container[str]) -> dict[str, Any]:
+    rest = {key: value for key, value in status.items() if key not in skip}
+    rest["conditions"] = [
+        {**one, "message": _NUMBER.sub("0", str(one.get("message")))}
+        for one in status.get("conditions") or ()
+    ]
+    return rest
 
 
 def due(sampled_at: str | None, now: datetime, interval: float) -> bool:

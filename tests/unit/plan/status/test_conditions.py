@@ -99,16 +99,23 @@ def test_first_sight_says_ready_is_not_known_and_keeps_the_parts() -> None:
     assert made["StreamReady"].observedGeneration == 1
 
 
+def said(message: str, generation: int = 1) -> list[dict[str, object]]:
+    return [{"type": "Ready", "message": message, "observedGeneration": generation}]
+
+
 @pytest.mark.parametrize(
     ("after", "same"),
     [
-        ({"live": 2, "conditions": [1]}, True),
-        ({"live": 1, "conditions": [2]}, False),
-        ({"conditions": [1]}, True),
+        ({"live": 2, "conditions": said("20 times in 24 s")}, True),
+        ({"live": 1, "conditions": said("21 times in 34 s")}, True),
+        ({"live": 1, "conditions": said("twice")}, False),
+        ({"live": 1, "conditions": said("20 times in 24 s", generation=2)}, False),
+        ({"live": 1, "conditions": []}, False),
+        ({"conditions": said("20 times in 24 s")}, True),
     ],
 )
 def test_unchanged_apart_from(after: dict[str, object], same: bool) -> None:
-    before: dict[str, object] = {"live": 1, "conditions": [1]}
+    before: dict[str, object] = {"live": 1, "conditions": said("20 times in 24 s")}
     assert unchanged_apart_from({"live"}, before, after) is same
 
 
@@ -116,8 +123,10 @@ LIVE = frozenset({"stream", "sampledAt", "outbox"})
 PAUSES = {"numbers_after": 15.0, "confirm_after": 600.0}
 
 
-def rendered(messages: int, sampled_at: str, **more: object) -> dict[str, object]:
-    return {"stream": {"messages": messages}, "sampledAt": sampled_at, **more}
+def rendered(messages: int, sampled_at: str, message: str = "failed 20 times") -> dict[str, object]:
+    return {
+        "stream": {"messages": messages}, "sampledAt": sampled_at, "conditions": said(message),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,9 @@ def rendered(messages: int, sampled_at: str, **more: object) -> dict[str, object
         (15, rendered(2, "x"), True),
         (599, rendered(1, "x"), False),
         (600, rendered(1, "x"), True),
-        (0, rendered(1, "x", conditions=["new"]), True),
+        (0, rendered(1, "x", "new"), True),
+        (14, rendered(1, "x", "failed 21 times"), False),
+        (15, rendered(1, "x", "failed 21 times"), True),
     ],
 )
 def test_a_status_is_written_when_it_says_something_new(
