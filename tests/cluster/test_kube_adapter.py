@@ -13,6 +13,7 @@ from outbox_operator.adapters.kubernetes.events import EVENTS_API
 from outbox_operator.adapters.kubernetes.objects import Ref, ref_of
 from outbox_operator.adapters.kubernetes.watch import Changed, Listed
 from outbox_operator.api import meta
+from outbox_operator.controller.reconcile.pods import MOST_FAILED, pods_of
 from outbox_operator.errors import ConflictError, KubernetesError, SpecError
 from outbox_operator.reasons import Reason
 from support.kube import Cluster, Kubectl
@@ -286,3 +287,25 @@ async def test_without_any_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nothing"))
     with pytest.raises(KubernetesError, match="KUBECONFIG"):
         await Kube.connect()
+
+
+async def test_of_pods_that_failed_a_few_are_read(
+    kube: Kube, kubectl: Kubectl, namespace: str
+) -> None:
+    """A node that refuses a pod makes its ReplicaSet bring forth thousands of them."""
+    pods = [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"p{number}", "namespace": namespace, "labels": {"of": "us"}},
+            "spec": {"containers": [{"name": "a", "image": "none"}]},
+        }
+        for number in range(2 * MOST_FAILED)
+    ]
+    assert kubectl.apply(*pods).code == 0
+    refused = '{"status": {"phase": "Failed", "reason": "SysctlForbidden"}}'
+    names = [f"p{number}" for number in range(1, 2 * MOST_FAILED)]
+    kubectl("patch", "pod", *names, "-n", namespace, "--subresource=status", "-p", refused)
+    found = await pods_of(kube, namespace, "of=us")
+    assert [one["metadata"]["name"] for one in found[:1]] == ["p0"]
+    assert [one["status"].get("phase") for one in found[1:]] == ["Failed"] * MOST_FAILED

@@ -107,6 +107,7 @@ class Kube:
         *,
         field_selector: str | None = None,
         metadata_only: bool = False,
+        most: int | None = None,
     ) -> tuple[list[dict[str, Any]], str]:
         """All objects of a kind, and the version of the collection.
 
@@ -117,8 +118,9 @@ class Kube:
             label_selector: Only objects with these labels.
             field_selector: Only objects with these fields.
             metadata_only: Leave spec and status out.
+            most: Not all: the first ones, at most so many, or as fit an answer.
         """
-        query, limit = selectors(label_selector, field_selector), PAGE
+        query, limit = selectors(label_selector, field_selector), most or PAGE
         items: list[dict[str, Any]] = []
         while True:
             try:
@@ -138,12 +140,10 @@ class Kube:
                     f"{plural}: the answer of {self.server} is no list: {str(page)[:200]}"
                 )
             # The API leaves both out of the items of built-in kinds.
-            named = {
-                "apiVersion": page["apiVersion"],
-                "kind": page["kind"].removesuffix("List"),
-            }
+            kind = page["kind"].removesuffix("List")
+            named = {"apiVersion": page["apiVersion"], "kind": kind}
             items += [{**named, **item} for item in page.get("items") or ()]
-            if not (token := page["metadata"].get("continue")):
+            if not (token := page["metadata"].get("continue")) or most is not None:
                 return items, page["metadata"].get("resourceVersion", "")
             query["continue"] = token
 

@@ -201,6 +201,6 @@ class _Api:
 class _NoChildren:
     """Nothing was made in Kubernetes."""
 
-    def owned_by(self, uid: str) -> list[Body]:
+    def owned_by(self, namespace: str, uid: str) -> list[Body]:
         """Of nobody."""
         return []

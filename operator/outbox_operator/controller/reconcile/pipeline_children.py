@@ -136,7 +136,10 @@ class PipelineChildren:
         owner, objects = pipeline.meta, self._context.objects
         key = ObjectKey(meta.STREAM, owner.namespace, event_stream_name(pipeline))
         referred = objects.get(key)
-        bodies = [*objects.owned_by(owner.uid), *([] if referred is None else [referred])]
+        bodies = [
+            *objects.owned_by(owner.namespace, owner.uid),
+            *([] if referred is None else [referred]),
+        ]
         return {key_of(body): Kin(body) for body in bodies}
 
     def is_calm(self, uid: str) -> bool:
@@ -166,7 +169,7 @@ class PipelineChildren:
 
     def _pass_pause_on(self, owner: Meta) -> None:
         """Wake the children that do not know yet that their pipeline is paused, or no longer."""
-        for body in self._context.objects.owned_by(owner.uid):
+        for body in self._context.objects.owned_by(owner.namespace, owner.uid):
             if _is_paused(body) is not owner.paused:
                 key = ObjectKey(body["kind"], owner.namespace, body["metadata"]["name"])
                 self._context.wake(key, "pause")

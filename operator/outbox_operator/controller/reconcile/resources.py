@@ -28,7 +28,7 @@ class OwnedResources:
     Args:
         kube: Connection to the API server.
         cached: A live object by kind, namespace and name.
-        owned_by: All live objects of an owner, by its UID.
+        owned_by: All live objects of an owner, by its namespace and UID.
         belongs: Whether a live object of a wanted name is the owner's.
         complete: Whether the cache holds what others made as well.
         clock: Monotonic seconds.
@@ -39,7 +39,7 @@ class OwnedResources:
         kube: Kube,
         *,
         cached: Callable[[str, str, str], Body | None],
-        owned_by: Callable[[str], Sequence[Body]],
+        owned_by: Callable[[str, str], Sequence[Body]],
         belongs: Callable[[Meta, Body], bool],
         complete: bool,
         clock: Callable[[], float] = time.monotonic,
@@ -103,7 +103,7 @@ class OwnedResources:
         return ObservedResources(
             live=live,
             foreign=frozenset(foreign),
-            owned=tuple(self._owned_by(owner.uid)),
+            owned=tuple(self._owned_by(owner.namespace, owner.uid)),
             seen_before=frozenset(seen),
             contested=frozenset(one for one, at in repairs.items() if is_contested(at, now)),
             resting=frozenset(one for one, at in repairs.items() if rests(at, now)),

@@ -13,6 +13,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.reconcile.pods import pods_of
 from outbox_operator.controller.reconcile.resources import OwnedResources
 from outbox_operator.controller.runtime.child_cache import owner_of
 from outbox_operator.controller.runtime.reconciler import ObjectKey
@@ -119,7 +120,7 @@ class Workloads:
 
     def exists(self, owner: Meta) -> bool:
         """Whether an owner has any object of a workload."""
-        return bool(self._context.children.owned_by(owner.uid))
+        return bool(self._context.children.owned_by(owner.namespace, owner.uid))
 
     def logins_changed(self, owner: Meta, deployment: str, logins: str) -> bool:
         """Whether the pods of an owner that run were made with other logins."""
@@ -128,7 +129,7 @@ class Workloads:
 
     def deployment(self, owner: Meta) -> Body | None:
         """An owner's Deployment, as it was last seen; not that of an archive's API."""
-        owned = self._context.children.owned_by(owner.uid)
+        owned = self._context.children.owned_by(owner.namespace, owner.uid)
         return next((one for one in owned if _does_the_work(one)), None)
 
     def pods(self, owner: Meta) -> Replicas:
@@ -184,9 +185,7 @@ class Workloads:
         deployment = self._newer(namespace, deployment)
         if stopped is not None or is_settled(deployment):
             return WorkloadObserved(deployment=deployment)
-        pods, _ = await self._context.kube.list(
-            "v1", "pods", namespace, label_selector=selector(deployment)
-        )
+        pods = await pods_of(self._context.kube, namespace, selector(deployment))
         return WorkloadObserved(deployment=deployment, pods=tuple(pods), said_by=await _ask(pods))
 
     def _newer(self, namespace: str, deployment: Body) -> Body:

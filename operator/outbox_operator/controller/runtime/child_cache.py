@@ -87,7 +87,8 @@ class Children:
         self._kinds = kinds
         self._places = {namespace: _Place(set(kinds)) for namespace in namespaces}
         self._bodies: dict[str, dict[tuple[str, str], Body]] = {kind: {} for kind in kinds}
-        self._owned: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+        self._owned: dict[tuple[str, str], set[tuple[str, str, str]]] = defaultdict(set)
+        """By namespace and UID of the owner: anybody may write a foreign UID into their objects."""
 
     async def wait_synced(self) -> None:
         """Wait until every kind has been listed at least once, in every namespace."""
@@ -98,9 +99,10 @@ class Children:
         """A child, or None when there is none with our label."""
         return self._bodies[kind].get((namespace, name))
 
-    def owned_by(self, uid: str) -> list[Body]:
-        """All children that one object controls."""
-        return [self._bodies[kind][ns, name] for kind, ns, name in sorted(self._owned.get(uid, ()))]
+    def owned_by(self, namespace: str, uid: str) -> list[Body]:
+        """All children that one object controls, in its own namespace."""
+        places = sorted(self._owned.get((namespace, uid), ()))
+        return [self._bodies[kind][ns, name] for kind, ns, name in places]
 
     async def run(self, kube: Kube) -> None:
         """Watch the namespaces of the start for ever."""
@@ -217,12 +219,13 @@ class Children:
         for owner in body["metadata"].get("ownerReferences") or ():
             if not owner.get("controller"):
                 continue
+            which = (place[1], owner["uid"])
             if present:
-                self._owned[owner["uid"]].add(place)
+                self._owned[which].add(place)
             else:
-                self._owned[owner["uid"]].discard(place)
-                if not self._owned[owner["uid"]]:
-                    del self._owned[owner["uid"]]
+                self._owned[which].discard(place)
+                if not self._owned[which]:
+                    del self._owned[which]
 
 
 def _where(body: Mapping[str, Any]) -> tuple[str, str]:

@@ -153,7 +153,8 @@ class Objects:
         self._elsewhere: dict[str, dict[ObjectKey, Body]] = defaultdict(dict)
         self._uids: defaultdict[str, set[str]] = defaultdict(set)
         """Of both: each pass asks whether one of thousands lives."""
-        self._owned: defaultdict[str, set[ObjectKey]] = defaultdict(set)
+        self._owned: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
+        """By namespace and UID of the owner: anybody may write a foreign UID into their objects."""
         self._referring: defaultdict[tuple[str, str], set[ObjectKey]] = defaultdict(set)
         """By namespace and name of an EventStream: there may be thousands in a namespace."""
         self._watched: dict[ObjectKey, int] = {}
@@ -217,9 +218,10 @@ class Objects:
         """Where there are any."""
         return {key.namespace for bodies in self._bodies.values() for key in bodies}
 
-    def owned_by(self, uid: str) -> list[Body]:
-        """All objects of ours that another one of ours controls."""
-        return [self._bodies[key.kind][key] for key in sorted(self._owned.get(uid, ()))]
+    def owned_by(self, namespace: str, uid: str) -> list[Body]:
+        """All objects of ours that another one of ours controls, in its own namespace."""
+        keys = sorted(self._owned.get((namespace, uid), ()))
+        return [self._bodies[key.kind][key] for key in keys]
 
     def referring_to(self, namespace: str, stream: str) -> list[Body]:
         """All objects of ours that name an EventStream."""
@@ -257,7 +259,7 @@ class Objects:
     ) -> Iterator[tuple[defaultdict[Any, set[ObjectKey]], Any]]:
         """Where an object stands in the indexes."""
         for uid in _owners(body):
-            yield self._owned, uid
+            yield self._owned, (key.namespace, uid)
         if (stream := stream_of(body)) is not None:
             yield self._referring, (key.namespace, stream)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from outbox_operator.adapters.kubernetes.pod_health import PodAnswer, ask
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta
+from outbox_operator.controller.reconcile.pods import pods_of
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.plan.doctor.findings import Check, Finding, warning
 from outbox_operator.plan.doctor.logins import Clock, check_clock
@@ -37,8 +38,7 @@ async def pods(work: Work, owners: Sequence[Meta]) -> AsyncIterator[Finding]:
     for owner in owners:
         component: Component = "relay" if owner.kind == meta.PIPELINE else "consumer"
         labels = selector_text(selector_labels(component, owner.name))
-        page, _ = await work.context.kube.list("v1", "pods", namespace, label_selector=labels)
-        found += page
+        found += await pods_of(work.context.kube, namespace, labels)
     for one in check_pods(found, datetime.now(UTC)):
         yield one
     asked = [(pod, address) for pod in found if (address := _address(pod))][:MOST_PODS]

@@ -29,6 +29,7 @@ from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.api.v1alpha1.task_actions import ResetConsumer
+from outbox_operator.controller.reconcile.pods import NOT_ENDED
 from outbox_operator.controller.reconcile.postgres import in_session, read_logins
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
@@ -69,8 +70,6 @@ Announce = Callable[[], Awaitable[None]]
 """Writes down that something is about to be changed; raises when somebody else is at it."""
 _WAIT_SECONDS: Final = 0.5
 _SHOWN_PODS: Final = 3
-_NOT_ENDED: Final = "status.phase!=Succeeded,status.phase!=Failed"
-"""Of pods: those that were evicted lie about for as long as nobody removes them."""
 
 
 class ResetDurable:
@@ -137,9 +136,10 @@ class ResetDurable:
         selector = selector_text(selector_labels("consumer", consumer.meta.name))
         pods, _ = await work.context.kube.list(
             "v1", "pods", consumer.meta.namespace, selector,
-            field_selector=_NOT_ENDED, metadata_only=True,
+            field_selector=NOT_ENDED, metadata_only=True,
         )  # fmt: skip
-        deployment = work.context.children.owned_by(consumer.meta.uid)
+        owner = consumer.meta
+        deployment = work.context.children.owned_by(owner.namespace, owner.uid)
         wanted = [
             one["metadata"]["name"]
             for one in deployment

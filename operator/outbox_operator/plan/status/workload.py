@@ -263,13 +263,27 @@ def deployment_part(
     trouble = next(iter(pod_troubles(pods, said_by or {})), None)
     if trouble is not None:
         return waiting(kind, trouble[0], f"{progress}; {trouble[1]}")
-    overdue = conditions.get("Progressing")
+    overdue, failures = conditions.get("Progressing"), _failures(pods)
     if overdue is not None and overdue.get("status") == "False":
         text = f"{progress}; {overdue.get('message') or 'it makes no progress any more'}"
-        return waiting(kind, Reason.PODS_NOT_READY, text)
+        return waiting(kind, Reason.PODS_NOT_READY, text + failures)
     missing = _missing(deployment, numbers, pods)
     text = f"{progress}, {numbers.updated} up to date; waits for {missing}"
-    return waiting(kind, Reason.ROLLING_OUT, text)
+    return waiting(kind, Reason.ROLLING_OUT, text + failures)
+
+
+def _failures(pods: Iterable[Mapping[str, Any]]) -> str:
+    """What became of a pod that has failed, as one that was evicted, or that its node refused."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        if _has_failed(pod) and status.get("reason"):
+            said = " ".join(str(status.get("message") or "").split())
+            return f"; pod {pod['metadata']['name']} has failed: {status['reason']}: {said}"
+    return ""
+
+
+def _has_failed(pod: Mapping[str, Any]) -> bool:
+    return bool((pod.get("status") or {}).get("phase") == "Failed")
 
 
 def _missing(
@@ -279,7 +293,9 @@ def _missing(
     seen = int((deployment.get("status") or {}).get("observedGeneration") or 0)
     if seen < int(deployment["metadata"].get("generation") or 0):
         return "its controller, which has not taken the change up yet"
-    alive = [one for one in pods if not one["metadata"].get("deletionTimestamp")]
+    alive = [
+        one for one in pods if not one["metadata"].get("deletionTimestamp") and not _has_failed(one)
+    ]
     starting = [text for one in alive if (text := _starting(one)) is not None]
     if starting:
         return ", ".join(starting)

@@ -64,7 +64,7 @@ def test_deletion_wakes_the_owner_and_forgets(children: Children, woken: Woken) 
     children.changed("ConfigMap", child(2), deleted=True)
     assert woken == [(OWNER, "child:ConfigMap/orders-relay")]
     assert children.get("ConfigMap", "shop", "orders-relay") is None
-    assert children.owned_by("uid-orders") == []
+    assert children.owned_by("shop", "uid-orders") == []
 
 
 def test_a_change_wakes_the_owner_and_a_repeat_does_not(children: Children, woken: Woken) -> None:
@@ -76,13 +76,22 @@ def test_a_change_wakes_the_owner_and_a_repeat_does_not(children: Children, woke
 def test_a_stolen_child_wakes_both_owners(children: Children, woken: Woken) -> None:
     children.changed("ConfigMap", child(2, owner="thief"), deleted=False)
     assert {key.name for key, _ in woken} == {"orders", "thief"}
-    assert children.owned_by("uid-orders") == []
-    assert len(children.owned_by("uid-thief")) == 1
+    assert children.owned_by("shop", "uid-orders") == []
+    assert len(children.owned_by("shop", "uid-thief")) == 1
 
 
 def test_a_child_that_lost_its_owner_wakes_the_old_one(children: Children, woken: Woken) -> None:
     children.changed("ConfigMap", child(2, owner=None), deleted=False)
     assert [key for key, _ in woken] == [OWNER]
+
+
+def test_nothing_of_another_namespace_is_a_child(children: Children, woken: Woken) -> None:
+    planted = child(2)
+    planted["metadata"]["namespace"] = "bank"
+    children.changed("ConfigMap", planted, deleted=False)
+    found = children.owned_by("shop", "uid-orders")
+    assert [one["metadata"]["namespace"] for one in found] == ["shop"]
+    assert OWNER not in {key for key, _ in woken}
 
 
 def test_other_controllers_are_not_ours(woken: Woken) -> None:

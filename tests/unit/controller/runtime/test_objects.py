@@ -197,6 +197,15 @@ def test_who_refers_to_a_stream_is_found_as_long_as_it_does() -> None:
     assert readers("orders") == []
 
 
+def test_nothing_of_another_namespace_belongs_to_an_owner() -> None:
+    objects = Objects()
+    owner = {"kind": meta.PIPELINE, "name": "orders", "uid": "uid-orders", "controller": True}
+    for namespace in ("shop", "bank"):
+        objects.observed(body(namespace=namespace, ownerReferences=[owner]))
+    found = objects.owned_by("shop", "uid-orders")
+    assert [key_of(one).namespace for one in found] == ["shop"]
+
+
 def test_what_lives_is_known_whoever_looks_after_it() -> None:
     led = {"shop", "bank"}
     objects = Objects(leads=led.__contains__)

@@ -47,6 +47,10 @@ def pod(
 PULL = pod(waiting={"reason": "ImagePullBackOff", "message": "no such image"})
 CRASH = pod(waiting={"reason": "CrashLoopBackOff"}, last={"exitCode": 2, "message": "bad config"})
 UNREADY = pod(started=True)
+REFUSED = {
+    "metadata": {"name": "p3"},
+    "status": {"phase": "Failed", "reason": "SysctlForbidden", "message": "forbidden sysctl"},
+}
 UNSCHEDULED = {
     "metadata": {"name": "p2"},
     "status": {
@@ -69,6 +73,11 @@ UNSCHEDULED = {
         (STARTING, None, [pod(waiting={"reason": "ContainerCreating"})], "False", "RollingOut",
          "waits for pod p1 (ContainerCreating)"),
         (STARTING, None, [pod()], "False", "RollingOut", "waits for pod p1 (starting)"),
+        (STARTING, None, [pod(), REFUSED], "False", "RollingOut",
+         "waits for pod p1 (starting); pod p3 has failed: SysctlForbidden: forbidden sysctl"),
+        (STARTING, None, [REFUSED], "False", "RollingOut", "waits for 1 more to be made; pod p3"),
+        (deployment(1, conditions=[{"type": "Progressing", "status": "False", "message": "late"}]),
+         None, [REFUSED], "False", "PodsNotReady", "late; pod p3 has failed: SysctlForbidden"),
         (deployment(1, replicas=2, readyReplicas=2, updatedReplicas=1), None, [], "False",
          "RollingOut", "waits for those of before to end"),
         (deployment(1, conditions=[{"type": "Progressing", "status": "False", "message": "late"}]),
