@@ -455,6 +455,24 @@ async def test_rows_that_were_pruned_are_not_proved(stage: Stage) -> None:
     assert "holds no rows" in (await stage.verdict()).unproven[0]
 
 
+async def test_rows_below_position_zero_are_not_proved(stage: Stage) -> None:
+    """A relay publishes them; the ranges of tasks, and positions in messages, begin at 0."""
+    insert = (
+        "INSERT INTO outbox.events (position, event_type, partition_key, payload) "
+        "OVERRIDING SYSTEM VALUE VALUES (-5, 'created', 'k', '{}')"
+    )
+    await stage.outbox.connection.execute(insert)
+    alone = await stage.verdict()
+    positions = await stage.publish_all("a")
+
+    verdict, behind = await stage.verdict(), await stage.verdict(Range(low=positions[0]))
+
+    assert (alone.rows, verdict.rows, found(verdict)) == (0, 1, {})
+    assert "positions below 0" in alone.unproven[0]
+    assert "positions below 0" in verdict.unproven[0]
+    assert behind.unproven == []
+
+
 async def test_rows_that_were_not_looked_at_are_not_accounted_for(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ class Session(Protocol):
         ...
 
 
+_LOWEST: Final = -(2**63)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE: Final = 1000
 MOST_LEFT: Final = 50_000
@@ -85,9 +86,14 @@ class Bounds:
 
 async def bounds(rows: RowsRange, wanted: Range) -> Bounds:
     """The positions of a range, as far as rows are there. Raises PostgresError."""
-    first, last = await rows.first_at(0), await rows.last()
-    if first is None or last is None:
+    lowest, first, last = await rows.first_at(_LOWEST), await rows.first_at(0), await rows.last()
+    if lowest is None or last is None:
         return Bounds(low=0, high=0, unproven="the table holds no rows: published ones are pruned")
+    below = ""
+    if lowest.position < 0 and wanted.low is None:
+        below = "rows at positions below 0, which somebody wrote by hand, are not compared"
+    if first is None:
+        return Bounds(low=0, high=0, unproven=below)
     high = last.position + 1
     if wanted.high is not None:
         high = min(high, wanted.high)
@@ -99,7 +105,8 @@ async def bounds(rows: RowsRange, wanted: Range) -> Bounds:
             "are not in the table any more: spec.outbox.retention, or there never were any"
         )
     low = max(wanted.low or 0, first.position)
-    return Bounds(low=low, high=high, since=wanted.since, until=wanted.until, unproven=gone)
+    unproven = "; ".join(filter(None, (below, gone)))
+    return Bounds(low=low, high=high, since=wanted.since, until=wanted.until, unproven=unproven)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
