@@ -192,8 +192,9 @@ class Answers:
     async def _confirm(self, delivery: Delivery) -> None:
         """Ask what became of acknowledgements, and count those that were accepted."""
         try:
-            await asyncio.sleep(_CONFIRM_SECONDS)
-            await self.count_acknowledgements(delivery.confirm)
+            while self._acknowledgements.sent:  # also what is sent while the server is asked
+                await asyncio.sleep(_CONFIRM_SECONDS)
+                await self.count_acknowledgements(delivery.confirm)
         finally:
             self._confirming = None
 

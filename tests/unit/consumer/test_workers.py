@@ -21,6 +21,7 @@ from outbox_operator.consumer.trials import Trials
 from outbox_operator.consumer.workers import Workers
 from outbox_operator.errors import NatsError
 from outbox_operator.wire.config import ConsumerConfig, InboxConfig, NatsConfig
+from support.waiting import eventually
 
 
 class OneDelivery:
@@ -171,3 +172,46 @@ async def test_answers_that_cannot_be_sent_leave_nothing_in_hand(tmp_path: Path)
     await asyncio.wait(set(workers.tasks))
     assert processor.seen == [1, 2, 3, 1, 2, 3]
     assert workers.in_hand == {}
+
+
+async def test_what_is_acknowledged_while_the_server_is_asked_is_counted(tmp_path: Path) -> None:
+    """Without another event nobody would ask again, and these would never be counted."""
+    config = ConsumerConfig(
+        namespace="shop", consumer="billing", nats=NatsConfig(url="nats://nats"),
+        stream="ORDERS", durable="billing", concurrency=1, health_port=0,
+    )  # fmt: skip
+    handler: Any = AHandler()
+    processing: Any = AProcessor(ACKNOWLEDGE)
+    metrics = ConsumerMetrics(config)
+    suspects = Suspects(
+        Policy(), 30.0, Trials("tests", tmp_path), ordered=False, retry_of=handler.retry
+    )
+    workers = Workers(
+        config, handler, processing, Breaker(0), suspects, Pace(1), metrics,
+        stopping=asyncio.Event(), changed=asyncio.Event(),
+    )  # fmt: skip
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def confirm() -> None:
+        asked.set()
+        await answered.wait()
+
+    for sequence in (1, 2):
+        delivery: Any = OneDelivery(sequence)
+        delivery.confirm = confirm
+        workers.deliver(delivery)
+        await asyncio.gather(*workers.tasks)
+        await asked.wait()
+    answered.set()
+
+    def counted() -> bool:
+        labels = {"namespace": "shop", "consumer": "billing", "outcome": "ack"}
+        return sum(
+            sample.value
+            for metric in metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "outbox_consumer_processed_total"
+            and labels.items() <= sample.labels.items()
+        ) == 2  # fmt: skip
+
+    await eventually(counted, "both are counted")
