@@ -22,6 +22,7 @@ from outbox_operator.adapters.nats import connection as nats
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.api.resource import Pipeline, Stream
 from outbox_operator.dev.processes import Job, Processes
+from outbox_operator.dev.said import STARTS
 from outbox_operator.plan.redis.keys import keys_of
 from outbox_operator.testing import redis_stream
 from outbox_operator.wire.headers import CONTENT_TYPE, EVENT_ID, EVENT_KEY, EVENT_TYPE, decode_value
@@ -136,7 +137,7 @@ class LivePipeline:
         if not self._seen:
             return (
                 "nothing was published: was the transaction committed, and is it one of the "
-                "database in outbox_pipeline.database_url?"
+                f"database in outbox_pipeline.database_url?{not_begun(self._logs)}"
             )
         others = ", ".join(f"{e.type} of {e.key!r}" for e in self._waiting)
         return f"other events: {others or 'none that no earlier call has returned'}"
@@ -159,6 +160,17 @@ class LivePipeline:
             return await fetch(client, self.stream, after, seconds)
         finally:
             await client.close()
+
+
+def not_begun(logs: Path) -> str:
+    """What is to be done when a relay is still starting; empty: it has begun."""
+    lines = [one for path in logs.glob("relay-*.log") for one in path.read_text().splitlines()]
+    if any(STARTS not in one for one in lines):
+        return ""
+    return (
+        " The relay has not begun yet: if this machine is slow, wait longer, "
+        "wait_for(…, timeout=60)."
+    )
 
 
 async def fetch(client: Client, stream: str, after: int, seconds: float) -> list[PublishedEvent]:
