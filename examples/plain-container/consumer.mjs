@@ -1,25 +1,25 @@
 // Indexes orders. Everything it knows of the operator are environment variables.
 import { readFileSync } from "node:fs";
-import { connect, credsAuthenticator } from "nats";
+import {
+  connect, credsAuthenticator, nkeyAuthenticator, tokenAuthenticator, usernamePasswordAuthenticator,
+} from "nats";
 
 const { env } = process;
-const file = (name) => (env[name] ? readFileSync(env[name], "utf8").trim() : undefined);
+// Files are read at each connection.
+const bytes = (name) => () => readFileSync(env[name]);
+const text = (name) => () => readFileSync(env[name], "utf8").trim();
 
 const connection = await connect({
   servers: env.NATS_URL.split(","),
-  user: file("NATS_USERNAME_FILE"),
-  pass: file("NATS_PASSWORD_FILE"),
-  token: file("NATS_TOKEN_FILE"),
-  authenticator: env.NATS_CREDS_FILE
-    ? credsAuthenticator(readFileSync(env.NATS_CREDS_FILE))
-    : undefined,
-  tls: env.NATS_CA_FILE ? { caFile: env.NATS_CA_FILE } : undefined,
-  maxReconnectAttempts: -1,
+  authenticator: login(),
+  tls: tls(),
+  maxReconnectAttempts: -1, // the default gives up after ten
 });
 const jetstream = connection.jetstream(env.NATS_DOMAIN ? { domain: env.NATS_DOMAIN } : {});
 const consumer = await jetstream.consumers.get(env.OUTBOX_STREAM, env.OUTBOX_CONSUMER);
-const messages = await consumer.consume({ max_messages: 100 });
-process.on("SIGTERM", () => messages.close());
+// Few at a time: all that is in hand has to be done within OUTBOX_ACK_WAIT_SECONDS.
+const messages = await consumer.consume({ max_messages: 10 });
+process.on("SIGTERM", () => messages.close()); // what is in hand is still handled
 
 for await (const message of messages) {
   let order;
@@ -42,4 +42,18 @@ await connection.drain();
 // Stores the document under the event's id: a second delivery changes nothing.
 async function index(id, order) {
   console.log(JSON.stringify({ indexed: id, order }));
+}
+
+function login() {
+  if (env.NATS_CREDS_FILE) return credsAuthenticator(bytes("NATS_CREDS_FILE"));
+  if (env.NATS_NKEY_FILE) return nkeyAuthenticator(() => Buffer.from(text("NATS_NKEY_FILE")()));
+  if (env.NATS_TOKEN_FILE) return tokenAuthenticator(text("NATS_TOKEN_FILE"));
+  if (!env.NATS_USERNAME_FILE) return undefined;
+  return usernamePasswordAuthenticator(text("NATS_USERNAME_FILE"), text("NATS_PASSWORD_FILE"));
+}
+
+function tls() {
+  const { NATS_CA_FILE: caFile, NATS_CERT_FILE: certFile, NATS_KEY_FILE: keyFile } = env;
+  const handshakeFirst = env.NATS_TLS_HANDSHAKE_FIRST === "true";
+  return caFile || certFile || handshakeFirst ? { caFile, certFile, keyFile, handshakeFirst } : undefined;
 }

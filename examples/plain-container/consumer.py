@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,17 @@ from nats.aio.msg import Msg
 def secret(name: str) -> str | None:
     """What the file that a variable names holds."""
     return Path(os.environ[name]).read_text().strip() if name in os.environ else None
+
+
+def tls() -> ssl.SSLContext | None:
+    """What is needed for TLS, where anything is."""
+    ca, cert = os.environ.get("NATS_CA_FILE"), os.environ.get("NATS_CERT_FILE")
+    if ca is None and cert is None:
+        return None
+    context = ssl.create_default_context(cafile=ca)
+    if cert is not None:
+        context.load_cert_chain(cert, os.environ["NATS_KEY_FILE"])
+    return context
 
 
 async def index(event_id: str, order: Any) -> None:
@@ -51,6 +63,9 @@ async def main() -> None:
         password=secret("NATS_PASSWORD_FILE"),
         token=secret("NATS_TOKEN_FILE"),
         user_credentials=os.environ.get("NATS_CREDS_FILE"),
+        nkeys_seed=os.environ.get("NATS_NKEY_FILE"),
+        tls=tls(),
+        tls_handshake_first=os.environ.get("NATS_TLS_HANDSHAKE_FIRST") == "true",
         max_reconnect_attempts=-1,
     )
     jetstream = connection.jetstream(domain=os.environ.get("NATS_DOMAIN"))
@@ -60,7 +75,8 @@ async def main() -> None:
     while not stopping.is_set():
         # The driver raises its own TimeoutError when nothing came, and at times the plain one.
         with contextlib.suppress(TimeoutError):
-            for message in await reader.fetch(100, timeout=1):
+            # Few at a time: all that is in hand has to be done within OUTBOX_ACK_WAIT_SECONDS.
+            for message in await reader.fetch(10, timeout=1):
                 await handle(message)
     await connection.close()  # sends what is still buffered first
 

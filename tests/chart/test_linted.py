@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import yaml
 
 from support.chart import KUBE_VERSION, Helm, Manifest, find_program
 from support.chart_values import EVERYTHING, NAMESPACED, PER_NAMESPACE, VARIANTS
+from support.fences import fences
+from support.kube import ROOT
 from support.schemas import write_schemas
 
 EGRESS = [{"ports": [{"port": 443}]}]
@@ -18,6 +23,7 @@ NOT_ASKED_FOR = {
     "container-image-pull-policy": "versions do not change under their tag",
     "deployment-has-host-podantiaffinity": "topologySpreadConstraints say it",
 }
+YQ = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[3]))))"
 
 
 @pytest.mark.parametrize("values", VARIANTS)
@@ -55,6 +61,29 @@ def test_nothing_critical_is_left_out(helm: Helm, values: Manifest) -> None:
     said = [line for line in answer.stdout.splitlines() if line.startswith(("[CRIT", "[WARN"))]
     assert said == []
     assert answer.returncode == 0, answer.stderr
+
+
+def test_manifests_are_looked_at_without_a_cluster_as_the_page_says(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "crds", tmp_path / "crds")
+    (tmp_path / "shop").mkdir()
+    # Two programs have its name; the page means the other one than Debian has.
+    yq = tmp_path / "yq"
+    yq.write_text(f"#!{sys.executable}\n{YQ}")
+    yq.chmod(0o755)
+    [looked] = [one for one in fences("docs/how-to/gitops.md", "sh") if "kubeconform" in one]
+    manifest = (ROOT / "examples/smallest/pipeline.yaml").read_text()
+    said = []
+    for text in (manifest, manifest.replace("subject:", "subjcet:")):
+        (tmp_path / "shop/pipeline.yaml").write_text(text)
+        folders = (tmp_path, Path(find_program("kubeconform")).parent, os.environ["PATH"])
+        done = subprocess.run(
+            ["/bin/bash", "-e", "-c", looked], cwd=tmp_path, capture_output=True, text=True,
+            env={"PATH": ":".join(map(str, folders))}, check=False, timeout=120,
+        )  # fmt: skip
+        said.append((done.returncode, done.stdout + done.stderr))
+    assert [code for code, _ in said] == [0, 1], said
+    assert "Valid: 1" in said[0][1]
+    assert "subjcet" in said[1][1]
 
 
 def conform(objects: list[Manifest], schemas: Path) -> subprocess.CompletedProcess[str]:

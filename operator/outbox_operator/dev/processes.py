@@ -23,7 +23,7 @@ from outbox_operator.aio import Backoff, wait
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
-from outbox_operator.dev import ends
+from outbox_operator.dev import ends, secrets
 from outbox_operator.dev.ends import Ends
 from outbox_operator.dev.locks import FileLock
 from outbox_operator.dev.manifest import Resources
@@ -135,9 +135,11 @@ def _consumer(
             schema=config.inbox.schema,
             mode=config.inbox.mode,
         )
-    endpoint = endpoints.get(consumer.meta.name)
-    if config.http is not None and endpoint is not None:
-        changes["http"] = dataclasses.replace(config.http, url=endpoint)
+    handler = consumer.spec.handler
+    if config.http is not None and handler is not None and handler.http is not None:
+        url = endpoints.get(consumer.meta.name, config.http.url)
+        http = dataclasses.replace(config.http, url=url)
+        changes["http"] = secrets.with_files(http, servers.folder, handler.http)
     config = dataclasses.replace(config, **changes)  # type: ignore[arg-type]
     return Job(name=f"consumer-{consumer.meta.name}", verb="consume", config=config)
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from outbox_operator.dev import applied, setup, yaml_file
+from outbox_operator.dev import applied, secrets, setup, yaml_file
 from outbox_operator.dev.live import Live
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.options import RUN_FOLDER, Options
@@ -93,6 +93,8 @@ class Running:
         if self._printer is not None:
             printed = {name: f"{self._printer}/{name}" for name in resources.http_consumers()}
             endpoints = printed | endpoints
+        for file in secrets.make(self._where.folder, resources):
+            self._say(f"secret    {file} is made up; what is called here reads it too")
         return jobs(resources, self._where, endpoints)
 
     async def _set_up(self, resources: Resources) -> None:

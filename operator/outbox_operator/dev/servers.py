@@ -50,6 +50,11 @@ class Servers:
     nats_url: str
     redis_url: str | None = None
 
+    @property
+    def folder(self) -> Path:
+        """Where data and logins are."""
+        return self.database_url_file.parent
+
 
 @asynccontextmanager
 async def alone(folder: Path) -> AsyncIterator[None]:

@@ -60,6 +60,7 @@ class LivePipeline:
         redis_url: Of the server where the stream is in Redis; else None.
         stream: Name of the stream.
         schema: Of the outbox tables.
+        secrets: Folder with what HTTP handlers prove themselves with: a file `<Secret>/<key>` each.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class LivePipeline:
         nats_url: str,
         redis_url: str | None = None,
         logs: Path,
+        secrets: Path,
     ) -> None:
         self.pipeline = pipeline
+        self.secrets = secrets
         self.stream = stream.spec.name
         self.schema = pipeline.spec.database.schema_
         self.database_url = database_url

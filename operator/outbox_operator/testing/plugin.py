@@ -113,7 +113,7 @@ def outbox_pipeline(
     outbox_endpoints: Mapping[str, str],
 ) -> Iterator[LivePipeline]:
     """A pipeline of the test's own: a copy of the template, a new stream, relay and consumers."""
-    from outbox_operator.dev import setup
+    from outbox_operator.dev import secrets, setup
     from outbox_operator.dev.processes import jobs
     from outbox_operator.dev.servers import Servers
     from outbox_operator.testing.live import BackgroundProcesses, LivePipeline, in_thread
@@ -138,6 +138,7 @@ def outbox_pipeline(
         left_out = {
             f"consumer-{name}" for name in resources.http_consumers() if name not in endpoints
         }
+        secrets.make(folder, resources)
         work = [job for job in jobs(resources, servers, endpoints) if job.name not in left_out]
         with BackgroundProcesses(work, folder / "run"):
             yield LivePipeline(
@@ -147,6 +148,7 @@ def outbox_pipeline(
                 nats_url=nats_url,
                 redis_url=redis_url,
                 logs=folder / "run",
+                secrets=folder / secrets.FOLDER,
             )
     in_thread(setup.remove_streams(resources, nats_url, redis_url))
     in_thread(setup.drop_database(administrator, prefix))

@@ -26,7 +26,7 @@ SPECS: Final[dict[str, type[pydantic.BaseModel]]] = {
     "OutboxTask": OutboxTaskSpec,
 }
 VALUES: Final = yaml.safe_load((ROOT / "charts/outbox-operator/values.yaml").read_text())
-FOREIGN: Final = ("metadata", "inhibit_rules", "ignoreDifferences")
+FOREIGN: Final = ("metadata", "inhibit_rules", "ignoreDifferences", "syncPolicy")
 """What parts of objects begin with that are not ours."""
 
 

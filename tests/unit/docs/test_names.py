@@ -141,3 +141,12 @@ def test_what_is_named_is_there(page: Path) -> None:
 )
 def test_what_is_not_there_is_found(text: str, name: str) -> None:
     assert list(unknown(text)) == [name]
+
+
+@pytest.mark.parametrize("example", ["consumer.go", "consumer.mjs", "consumer.py"])
+def test_examples_of_containers_know_every_login(example: str) -> None:
+    page = (ROOT / "docs/reference/container-environment.md").read_text()
+    variables = set(re.findall(r"^\| `(NATS_\w+)`", page, re.M))
+    assert len(variables) > 8
+    text = (ROOT / "examples/plain-container" / example).read_text()
+    assert variables - set(re.findall(r"NATS_\w+", text)) == set()

@@ -19,8 +19,9 @@ from unit.docs.test_commands import pages
 
 PROGRAMS: Final = (
     "awk", "base64", "cat", "cosign", "cp", "curl", "date", "docker", "fastapi", "generate",
-    "git", "grep",
-    "helm", "jq", "kind", "kubectl", "ls", "make", "mkdir", "nats", "npm", "npx", "nsc", "openssl",
+    "git", "go", "grep",
+    "helm", "jq", "kind", "kubeconform",
+    "kubectl", "ls", "make", "mkdir", "nats", "node", "npm", "npx", "nsc", "openssl",
     "outbox", "pip", "pg_dump", "psql", "pytest", "python", "python3", "redis-cli", "rm", "sed",
     "sha256sum",
     "sleep", "sort", "tail", "tar", "tee", "uniq", "xargs", "yq",
