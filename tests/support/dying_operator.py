@@ -10,6 +10,8 @@ place is reached for the given time: nothing is closed, no status is written, no
     deleted     the same letter is deleted there
     late        it stands still when it has a letter in the hand, until another may have taken over;
                 it ends when it writes that down, or exits with 3 when it sends the letter
+    handed      a letter of a group in Redis is removed, and its entry is the group's again
+    dropped     a letter of a group is removed
     unmade      a durable consumer that is to be made anew is deleted
     resetting   a durable consumer is about to be reset. Here it does not end, but stands still
                 until somebody wakes it; then it says so in its output
@@ -27,6 +29,7 @@ from typing import Any
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.dead_letters import DeadLetters
 from outbox_operator.adapters.postgres.dead_letters import DeadLetterStore
+from outbox_operator.adapters.redis.letter_admin import LetterAdmin
 from outbox_operator.cli.main import main
 from outbox_operator.controller.tasks.ledger import Ledger
 from outbox_operator.controller.tasks.task_pass import SLICE_SECONDS
@@ -108,6 +111,10 @@ def _at(place: str, number: int) -> None:
                 lambda letter, _: letter is not None and letter.reason == Reason.MAX_DELIVER,
                 stand_still,
             )  # fmt: skip
+        case "handed":
+            after(LetterAdmin, "again", lambda *_: True)
+        case "dropped":
+            after(LetterAdmin, "remove", lambda *_: True)
         case "unmade":
             after(JetStreamAdmin, "delete_consumer", lambda *_: True)
         case "resetting":

@@ -200,14 +200,18 @@ class Live:
             numbers = await admin.sample(pipeline.spec.database.schema_)
             own = resources.stream_of(pipeline)
             stored = await setup.stored(own, streams, self._where.redis_url)
-            readers = (one for one in resources.consumers if resources.source_of(one) is own)
+            if own.spec.redis is not None:
+                dead = await setup.letters(self._where.redis_url, own)
+            else:
+                readers = (one for one in resources.consumers if resources.source_of(one) is own)
+                dead = sum(letters[one.meta.key] for one in readers)
             pipelines.append(
                 PipelineNumbers(
                     name=pipeline.meta.name,
                     backlog=numbers.backlog_rows,
                     backlog_is_estimate=numbers.backlog_is_estimate,
                     oldest_seconds=numbers.oldest_age_seconds,
-                    dead_letters=numbers.dead_letters + sum(letters[r.meta.key] for r in readers),
+                    dead_letters=numbers.dead_letters + dead,
                     published=numbers.published_total,
                     stored=stored,
                     runs=self._runs(f"relay-{pipeline.meta.name}"),
@@ -230,8 +234,11 @@ class Live:
     ) -> ConsumerNumbers | None:
         """None: its durable consumer is gone."""
         source = any_source_in(consumer, self.resources.source_of(consumer))
+        dead: int | None = letters[consumer.meta.key]
         if isinstance(source, RedisSource):
-            found = await setup.group_numbers(self._where.redis_url, consumer, source)
+            numbers = await setup.group_numbers(self._where.redis_url, consumer, source)
+            found = None if numbers is None else numbers.group
+            dead = None if numbers is None else numbers.dead_letters
         else:
             found = await streams.consumer_info(source.stream, durable_name(consumer))
         if found is None:
@@ -243,7 +250,7 @@ class Live:
             ack_pending=found.ack_pending,
             redelivered=found.redelivered,
             handled=await self._handled_by(name),
-            dead_letters=letters[consumer.meta.key],
+            dead_letters=dead,
             runs=self._runs(name),
         )
 
@@ -261,17 +268,10 @@ class Live:
         return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
 
     async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
+        """Of a consumer in JetStream."""
         stream = self.resources.source_of(consumer)
         spec = stream.spec
-        if spec.redis is not None:
-            # One key for all consumers: whose a letter is, it says itself.
-            alone = [
-                each
-                for each in self.resources.consumers
-                if self.resources.source_of(each) is stream
-            ] == [consumer]
-            return await setup.letters(self._where.redis_url, stream) if alone else 0
-        if spec.deadLetter is None:
+        if spec.redis is not None or spec.deadLetter is None:
             return 0
         subject = f"{dead_letter_prefix(spec)}.{durable_name(consumer)}"
         return await streams.subject_message_count(dead_letter_name(spec), subject) or 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from outbox_operator import version
@@ -23,6 +24,7 @@ from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.adapters.redis.admin import RedisAdmin
 from outbox_operator.adapters.redis.group_admin import GroupAdmin
+from outbox_operator.adapters.redis.letter_admin import LetterAdmin
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
@@ -36,7 +38,7 @@ from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.passes.archive_tables import desired_archive
 from outbox_operator.plan.passes.durable import DurableObserved, plan_durable
-from outbox_operator.plan.passes.redis_group import GroupObserved, plan_group
+from outbox_operator.plan.passes.redis_group import GroupObserved, oldest_seconds, plan_group
 from outbox_operator.plan.passes.redis_stream import RedisObserved, plan_redis_stream
 from outbox_operator.plan.passes.result import PassPlan
 from outbox_operator.plan.passes.source import any_source_in, source_in
@@ -56,6 +58,8 @@ from outbox_operator.wire.tables import quoted
 
 NAME: Final = "outbox-dev"
 _LOCK_SECONDS: Final = 5.0
+_MOST_LETTERS: Final = 1000
+"""In Redis, of all consumers: whose each is, it says itself."""
 
 
 @asynccontextmanager
@@ -261,23 +265,43 @@ async def letters(redis_url: str | None, stream: Stream) -> int:
         return await admin.letters(letters_key(stream.spec.name))
 
 
+@dataclass(frozen=True, slots=True)
+class GroupNumbers:
+    """A consumer in Redis as it is.
+
+    Attributes:
+        group: What it has in common with a durable consumer.
+        dead_letters: Of this consumer; None: there are more at the key than are looked at.
+        oldest_seconds: Age of the oldest event that is not handled; None: it does not say.
+    """
+
+    group: ObservedConsumer
+    dead_letters: int | None
+    oldest_seconds: float | None
+
+
 async def group_numbers(
     redis_url: str | None, consumer: Consumer, source: RedisSource
-) -> ObservedConsumer | None:
+) -> GroupNumbers | None:
     """How far a consumer in Redis is; None: its group is gone. Raises OutboxError."""
     name = durable_name(consumer)
     async with redis(redis_url or "") as admin:
         groups = GroupAdmin(admin)
         uid = consumer.meta.uid
         found = [(await groups.group(key, name, uid)).found for key in source.keys]
-    facts = [each for each in found if each is not None]
-    if len(facts) < len(found):
-        return None
-    return ObservedConsumer(
-        name=name,
-        stream=source.stream,
-        pending=sum(each.lag or 0 for each in facts),
-        ack_pending=sum(each.pending for each in facts),
+        facts = [each for each in found if each is not None]
+        if len(facts) < len(found):
+            return None
+        dead = await LetterAdmin(admin, source.letters).count(name, _MOST_LETTERS)
+    return GroupNumbers(
+        ObservedConsumer(
+            name=name,
+            stream=source.stream,
+            pending=sum(each.lag or 0 for each in facts),
+            ack_pending=sum(each.pending for each in facts),
+        ),
+        dead,
+        oldest_seconds(facts, datetime.now(UTC)),
     )
 
 

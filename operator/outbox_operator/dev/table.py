@@ -80,7 +80,7 @@ class ConsumerNumbers:
     Attributes:
         handled: Events handled since the start, without those that became dead letters; None:
             whoever handles does not say.
-        dead_letters: Its letters in the dead-letter stream.
+        dead_letters: Its letters; None: there are too many to look at each.
         runs: What of it runs here: a process, one that has ended and is started again, or nothing.
     """
 
@@ -89,7 +89,7 @@ class ConsumerNumbers:
     ack_pending: int
     redelivered: int
     handled: int | None
-    dead_letters: int
+    dead_letters: int | None
     runs: Runs
 
 
@@ -151,7 +151,7 @@ def _consumer(
         str(one.redelivered),
         "-" if one.handled is None else str(one.handled),
         _rate(one.handled, handled.get(one.name), elapsed),
-        str(one.dead_letters),
+        "?" if one.dead_letters is None else str(one.dead_letters),
         _RUNS[one.runs],
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from outbox_operator.api import meta
 from outbox_operator.wire import dead_letters
 from support.nats import connected
+from support.redis import RedisServer
 from support.tasks import (
     DURABLE,
     PIPELINE,
@@ -128,6 +130,55 @@ async def test_what_another_sent_meanwhile_is_not_sent_again(orders: World) -> N
     orders.wait(lambda: done() > before + 1, "it goes on", detail=orders.log)
     orders.kubectl("delete", "obt", "slow", "-n", orders.namespace)
     assert (await stored(orders)).count(following) == 1
+
+
+def test_of_a_group_in_redis(world: World, redis_server: RedisServer, client: Any) -> None:
+    key, group = f"{world.prefix}.user.v1", "billing"
+    letters = f"{key}.dlq"
+    world.apply(
+        world.resource("EventStream", "orders", {"redis": {"url": redis_server.url}, "name": key}),
+        world.consumer(group),
+    )
+    world.wait_condition("EventConsumer", group, "ConsumerReady", "True")
+    for number in range(1, 10):
+        client.xadd(key, {"Ce-Id": f"e{number}"}, id=f"{number}-0")
+        why = {
+            "Ce-Id": f"e{number}", "Ce-Partitionkey": f"{number % 2}",
+            "Outbox-Dead-Letter-Reason": "Refused" if number > 6 else "MaxDeliver",
+            "Outbox-Dead-Letter-Consumer": group, "Outbox-Dead-Letter-Stream": key,
+            "Outbox-Dead-Letter-Sequence": f"{number}",
+        }  # fmt: skip
+        client.xadd(letters, why)
+    client.xadd(letters, {**why, "Outbox-Dead-Letter-Consumer": "another"})
+    client.xadd(letters, {**why, "Outbox-Dead-Letter-Stream": letters, "Ce-Id": "forged"})
+    client.xreadgroup(group, "one", {key: ">"}, noack=True)
+    client.xdel(key, "3-0")
+    target = {"consumerRef": {"name": group}}
+    with operator_killed(world) as dies_when:
+        wanted = {"filter": {"reasons": ["MaxDeliver"]}}
+        world.apply(task(world, "replay", **target, replayDeadLetters=wanted))
+        for place in ("announced:1", "handed:2", "handed:1"):
+            dies_when(place)
+    status = ended(world, "replay", "Failed", "SomeFailed")
+    # e5 follows e3 in its key.
+    assert (status["selected"], status["done"], status["failed"]) == (6, 4, 2)
+    assert [(one["id"], one["reason"]) for one in status["failures"]] == [
+        ("e3", "NoLongerKept"), ("e5", "KeyStopped"),
+    ]  # fmt: skip
+    pending = client.xpending_range(key, group, "-", "+", 10)
+    assert [one["message_id"] for one in pending] == ["1-0", "2-0", "4-0", "6-0"]
+    with operator_killed(world) as dies_when:
+        world.apply(task(world, "forged", **target, replayDeadLetters={"ids": ["forged", "e0"]}))
+        refused: dict[str, Any] = {"filter": {"reasons": ["Refused"]}, "limit": 3, "confirm": True}
+        world.apply(task(world, "purge", **target, purgeDeadLetters=refused))
+        dies_when("dropped:2")
+    status = ended(world, "purge")
+    assert (status["selected"], status["done"], status["failed"]) == (3, 3, 0)
+    status = ended(world, "forged", "Failed", "SomeFailed")
+    reasons = {one["id"]: one["reason"] for one in status["failures"]}
+    assert reasons == {"forged": "NoLongerKept", "e0": "NotFound"}
+    left = [fields["Ce-Id"] for _, fields in client.xrange(letters)]
+    assert left == ["e3", "e5", "e9", "forged"]
 
 
 def suspend(world: World, name: str, word: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import AsyncIterator
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
@@ -20,6 +22,7 @@ from outbox_operator.adapters.redis.letter_admin import (
 from outbox_operator.errors import AccessDeniedError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire import dead_letters
+from support.command import outbox_command
 from support.redis import RedisServer, redis_client
 from support.sources import READER, RedisPlace, reading, redis_place
 
@@ -222,3 +225,34 @@ async def test_a_frozen_server_is_given_up() -> None:
         finally:
             server.resume()
             await admin.close()
+
+
+async def test_a_pod_prints_letters(
+    redis_server: RedisServer, place: RedisPlace, tmp_path: Path
+) -> None:
+    await refuse(place, 3)
+    config = tmp_path / "config.json"
+    url = redis_server.url
+    config.write_text(
+        json.dumps(
+            {"namespace": "shop", "consumer": "c", "durable": READER, "stream": place.key,
+             "redis": {"url": url}}
+        )
+    )  # fmt: skip
+
+    async def printed(*options: str) -> list[dict[str, Any]]:
+        texts = (
+            "dead-letters", "--config", str(config), "--stream", place.letters, "--seconds", "300",
+            *options,
+        )  # fmt: skip
+        done = await outbox_command(*texts)
+        assert done.code == 0, done.output
+        return [json.loads(line) for line in done.output.splitlines()]
+
+    mine = await printed("--durable", READER, "--limit", "2")
+    assert [one.get("id") for one in mine] == ["id-1", "id-2", None]
+    assert (mine[0]["number"], mine[0]["consumer"], mine[2]) == ("1", READER, {"more": True})
+    (whole,) = await printed("--id", "id-3", "--payload")
+    assert (whole["payload"], whole["payloadBytes"], whole["payloadCut"]) == ("3", 1, False)
+    assert whole["headers"]["own"] == "b: \u00e4r"
+    assert await printed("--durable", "another") == []

@@ -342,6 +342,6 @@ def _next(
 ) -> tuple[str, ...]:
     found = [one.next for one in not_well if one.next]
     dead = [rows.dead_letters, *(one.dead_letters for one in consumers)]
-    if any(dead) or (stream.dead_letters and stream.dead_letter_key is None):
+    if any(dead) or stream.dead_letters:
         found.append(f"kubectl outbox dlq list {name} -n {namespace}")
     return tuple(dict.fromkeys(found))

@@ -119,7 +119,7 @@ def parse(out: bytes) -> tuple[tuple[Mapping[str, Any], ...], bool]:
 
 
 async def _where(session: Session, place: Place) -> list[str]:
-    """Options that say which table or stream."""
+    """Options that say which table, stream or key."""
     if place.kind == meta.PIPELINE:
         return []
     body = await one(session, meta.CONSUMER, place.name)
@@ -135,11 +135,7 @@ async def _where(session: Session, place: Place) -> list[str]:
         )
     spec = (await one(session, meta.STREAM, str(ref)))["spec"]
     if spec.get("redis") is not None:
-        key = letters_key(str(spec["name"]))
-        raise NotSupportedError(
-            f"EventStream {ref} is in Redis, where this cannot be done (yet): its dead letters are "
-            f"entries of the key {key}, which `redis-cli XRANGE {key} - +` shows"
-        )
+        return ["--stream", letters_key(str(spec["name"])), "--durable", str(durable)]
     if spec.get("deadLetter") is None:
         raise NotSupportedError(f"EventStream {ref} keeps no dead letters (spec.deadLetter)")
     return [

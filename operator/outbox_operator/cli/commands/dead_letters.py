@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from outbox_operator.adapters.nats.dead_letters import Letter
     from outbox_operator.adapters.postgres.dead_letters import DeadLetter
+    from outbox_operator.adapters.redis.letter_admin import GroupLetter
     from outbox_operator.wire.config import ConsumerConfig, RelayConfig
 
 HELP: Final = "print dead letters as JSON lines, for `kubectl outbox dlq`"
@@ -36,9 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--stream", metavar="NAME",
-        help="read this dead-letter stream (default: the table of the relay)",
+        help="read this dead-letter stream, in Redis its key (default: the table of the relay)",
     )  # fmt: skip
-    parser.add_argument("--durable", metavar="NAME", help="of this durable consumer alone")
+    parser.add_argument("--durable", metavar="NAME", help="of this consumer alone")
     parser.add_argument(
         "--subject", metavar="SUBJECT", default=">",
         help="with --stream: look at the messages on this subject alone (default: all)",
@@ -90,22 +91,26 @@ class Looked:
 
     Attributes:
         messages: So many were looked at.
-        last: Sequence of the last one.
+        last: Sequence of the last one; in Redis its id.
     """
 
     messages: int = 0
-    last: int = 0
+    last: int | str = 0
 
     def __str__(self) -> str:
         """For whoever has to know."""
         if not self.messages:
             return "nothing was looked at"
-        return f"{self.messages} messages were looked at, up to sequence {self.last}"
+        what = "sequence" if isinstance(self.last, int) else "entry"
+        return f"{self.messages} messages were looked at, up to {what} {self.last}"
 
 
 def _letters(args: argparse.Namespace, looked: Looked) -> AsyncIterator[dict[str, Any]]:
     config = _config(args.config)
-    return _of_table(config, args) if args.stream is None else _of_stream(config, args, looked)
+    if args.stream is None:
+        return _of_table(config, args)
+    of_broker = _of_stream if config.redis is None else _of_key
+    return of_broker(config, args, looked)
 
 
 def _config(path: str | None) -> RelayConfig | ConsumerConfig:
@@ -186,7 +191,36 @@ async def _of_stream(
         await nats.finish(client)
 
 
-def _meant(letter: Letter, args: argparse.Namespace) -> bool:
+async def _of_key(
+    config: RelayConfig | ConsumerConfig, args: argparse.Namespace, looked: Looked
+) -> AsyncIterator[dict[str, Any]]:
+    from outbox_operator.adapters.redis.admin import RedisAdmin
+    from outbox_operator.adapters.redis.letter_admin import FIRST, LATEST, LetterAdmin
+    from outbox_operator.adapters.redis.login import RedisLogin
+
+    assert config.redis is not None  # noqa: S101 - what the caller sees to
+    admin = await RedisAdmin.open(RedisLogin.from_files(config.redis), name="outbox-dead-letters")
+    try:
+        letters = LetterAdmin(admin, args.stream)
+        async for letter in letters.behind(FIRST, LATEST):
+            looked.messages, looked.last = looked.messages + 1, letter.id
+            if not letter.reason or not _meant(letter, args):
+                continue
+            said = _of_entry(letter)
+            if args.id is not None:
+                whole = await letters.show(letter.id, MOST_PAYLOAD_BYTES)
+                if whole is None:
+                    continue  # it was handed over meanwhile
+                said["headers"] = dict(whole.headers)
+                said |= _payload(whole.data, shown=args.payload, size=whole.size)
+            yield said
+            if args.id is not None and args.durable is not None:
+                return
+    finally:
+        await admin.close()
+
+
+def _meant(letter: Letter | GroupLetter, args: argparse.Namespace) -> bool:
     asked = (
         (args.durable, letter.consumer), (args.id, letter.event_id), (args.type, letter.event_type),
         (args.key, letter.key), (args.reason, letter.reason),
@@ -225,6 +259,22 @@ def _of_message(letter: Letter) -> dict[str, Any]:
     }
 
 
+def _of_entry(letter: GroupLetter) -> dict[str, Any]:
+    return {
+        "id": letter.event_id,
+        "type": letter.event_type,
+        "key": letter.key,
+        "reason": letter.reason,
+        "error": letter.error[:MOST_ERROR_CHARACTERS],
+        "deadAt": letter.time,
+        "entry": letter.id,
+        "consumer": letter.consumer,
+        "deliveries": letter.deliveries,
+        "stream": letter.stream,
+        "number": letter.number,
+    }
+
+
 def headers_of(text: str) -> dict[str, str] | str:
     """Headers of a row; the beginning of their text where they are no texts by name."""
     try:
@@ -236,13 +286,20 @@ def headers_of(text: str) -> dict[str, str] | str:
     return text[:MOST_ERROR_CHARACTERS]
 
 
-def _payload(data: bytes, *, shown: bool) -> dict[str, Any]:
-    """Size of a payload, and if it is asked for what it is, cut where it is long."""
-    said: dict[str, Any] = {"payloadBytes": len(data)}
+def _payload(data: bytes, *, shown: bool, size: int | None = None) -> dict[str, Any]:
+    """Size of a payload, and if it is asked for what it is, cut where it is long.
+
+    Args:
+        data: The payload, or its beginning.
+        shown: Whether it is asked for.
+        size: Of the whole; None: `data` is.
+    """
+    size = len(data) if size is None else size
+    said: dict[str, Any] = {"payloadBytes": size}
     if not shown:
         return said
     kept = data[:MOST_PAYLOAD_BYTES]
-    said["payloadCut"] = len(data) > len(kept)
+    said["payloadCut"] = size > len(kept)
     try:
         said["payload"] = kept.decode()
     except UnicodeDecodeError:

@@ -172,7 +172,7 @@ async def _redis_stream(servers: Servers, stream: Stream) -> StreamNumbers | Out
 async def _group(
     servers: Servers, stream: Stream, consumer: Consumer
 ) -> DurableNumbers | OutboxError:
-    """As of JetStream: what both have; letters are of all who read."""
+    """As of JetStream: what both have."""
     try:
         servers.check()
         source = any_source_in(consumer, stream)
@@ -181,7 +181,13 @@ async def _group(
             found = await setup.group_numbers(servers.redis_url, consumer, source)
     except OutboxError as error:
         return error
-    return DurableNumbers(durable=found, dead_letters=None, oldest_unread_seconds=None)
+    if found is None:
+        return DurableNumbers(durable=None, dead_letters=None, oldest_unread_seconds=None)
+    return DurableNumbers(
+        durable=found.group,
+        dead_letters=found.dead_letters,
+        oldest_unread_seconds=found.oldest_seconds,
+    )
 
 
 async def _durable(

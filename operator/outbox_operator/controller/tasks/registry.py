@@ -9,11 +9,13 @@ from outbox_operator.api import meta
 from outbox_operator.api.v1alpha1.task import ActionName, OutboxTaskSpec
 from outbox_operator.controller.tasks.action import Action
 from outbox_operator.controller.tasks.approval import Decide
+from outbox_operator.controller.tasks.by_broker import ByBroker
 from outbox_operator.controller.tasks.consumer_letters import (
     PurgeConsumerLetters,
     ReplayConsumerLetters,
 )
 from outbox_operator.controller.tasks.diagnose import Diagnose
+from outbox_operator.controller.tasks.group_letters import PurgeGroupLetters, ReplayGroupLetters
 from outbox_operator.controller.tasks.history import ReplayEvents
 from outbox_operator.controller.tasks.outbox_letters import PurgeOutboxLetters, ReplayOutboxLetters
 from outbox_operator.controller.tasks.rebase import RebaseOutbox
@@ -24,7 +26,9 @@ from outbox_operator.reasons import Reason
 
 ACTIONS: Final[Mapping[tuple[ActionName, str], Action]] = {
     ("replayDeadLetters", meta.PIPELINE): ReplayOutboxLetters(),
-    ("replayDeadLetters", meta.CONSUMER): ReplayConsumerLetters(),
+    ("replayDeadLetters", meta.CONSUMER): ByBroker(
+        jetstream=ReplayConsumerLetters(), redis=ReplayGroupLetters()
+    ),
     ("purgeDeadLetters", meta.PIPELINE): PurgeOutboxLetters(),
     ("replayHistory", meta.PIPELINE): ReplayEvents(),
     ("rebase", meta.PIPELINE): RebaseOutbox(),
@@ -38,7 +42,9 @@ ACTIONS: Final[Mapping[tuple[ActionName, str], Action]] = {
     ("diagnose", meta.STREAM): Diagnose(),
     ("diagnose", meta.CONSUMER): Diagnose(),
     ("verify", meta.PIPELINE): VerifyOutbox(),
-    ("purgeDeadLetters", meta.CONSUMER): PurgeConsumerLetters(),
+    ("purgeDeadLetters", meta.CONSUMER): ByBroker(
+        jetstream=PurgeConsumerLetters(), redis=PurgeGroupLetters()
+    ),
     ("resetConsumer", meta.CONSUMER): ResetDurable(),
 }
 

@@ -162,7 +162,7 @@ def group_result(
         return DurableResult(parts=(*parts, informs), corrections=corrections)
     facts = [found for _, found in pairs]
     moved = _moved(consumer, source, applied)
-    age = _oldest_seconds(facts, now)
+    age = oldest_seconds(facts, now)
     lags = [one.lag for one in facts]
     drift = DriftCount.after(before, corrections, now)
     pending = sum(one.pending for one in facts)
@@ -261,7 +261,7 @@ def _not_ready(error: OutboxError) -> Part:
     return failed(_KIND, error)
 
 
-def _oldest_seconds(facts: Sequence[GroupFacts], now: datetime) -> float | None:
+def oldest_seconds(facts: Sequence[GroupFacts], now: datetime) -> float | None:
     """Age of the oldest entry that is not acknowledged; 0: there is none, None: it does not say."""
     waiting_for = [one for one in facts if one.oldest is not None]
     times = [one.written for one in waiting_for if one.written is not None]

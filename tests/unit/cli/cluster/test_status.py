@@ -278,9 +278,8 @@ def test_consumers_in_redis_are_known() -> None:
     assert found.well
     assert found.consumers[0].pending == 7
     assert (found.stream.dead_letters, found.stream.dead_letter_key) == (2, "identity.user.v1.dlq")
-    # They are not what `dlq list` reads.
     [quiet] = facts(pipeline(outbox={"sampledAt": before(seconds=4)}), *SCREENS["redis"][1:])
-    assert quiet.next == ()
+    assert quiet.next == ("kubectl outbox dlq list orders -n shop",)
 
 
 @pytest.mark.parametrize(
