@@ -17,10 +17,10 @@ LOCALKUBE := $(BARE) hack/localkube/localkube
 ARGS :=
 # Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`:
 CLUSTER := outbox-demo
-# Parts of `make bench-relay`, separated by commas (default: all), and how long the steady one takes:
+# Parts of `make bench-relay` and `make bench-redis`, separated by commas (default: all), and how long the steady one takes:
 PARTS :=
 STEADY_SECONDS := 600
-# How long the soak of `make bench-consumer` takes:
+# How long the soak of `make bench-consumer` and `make bench-redis` takes:
 SOAK_SECONDS := 600
 # Of `make bench-scale` and `make bench-slices`: PIPELINES SLICES MINUTES IDLE_SECONDS.
 # What `make release` makes, of the image and the sources; cosign's private key:
@@ -62,8 +62,8 @@ help: ## List the targets
 		/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost
-	$(BARE) hack/demo --cluster $(call quoted,CLUSTER)
+demo: ## A cluster, the operator and a small shop, live; ends with a check that nothing was lost; SINK=redis
+	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) $(call given,SINK)
 
 .PHONY: demo-down
 demo-down: ## Remove all that `make demo` made
@@ -185,6 +185,11 @@ bench-relay: setup ## Speed, latency and costs of the relay, into build/bench/re
 	PYTHONPATH=tests $(RUN) python -m bench.relay --parts $(call quoted,PARTS) \
 		--steady-seconds $(call quoted,STEADY_SECONDS)
 
+.PHONY: bench-redis
+bench-redis: setup ## The same on Redis Streams, with handling there, into build/bench/redis.json; PARTS SOAK_SECONDS; needs redis-benchmark
+	PYTHONPATH=tests $(RUN) python -m bench.redis_streams --parts $(call quoted,PARTS) \
+		--soak-seconds $(call quoted,SOAK_SECONDS)
+
 .PHONY: bench-consumer
 bench-consumer: setup ## Speed and costs of handling events and of the library, into build/bench/consumer.json
 	PYTHONPATH=tests $(RUN) python -m bench.consumer --soak-seconds $(call quoted,SOAK_SECONDS)
@@ -208,7 +213,7 @@ bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/d
 .PHONY: bench-page
 bench-page: setup ## docs/explanation/performance.md and the charts, from the last runs
 	mkdir -p docs/explanation/figures
-	for part in relay peers consumer archive dev autoscaling scale slices; do \
+	for part in relay peers consumer redis archive dev autoscaling scale slices; do \
 		cp build/bench/$$part.json docs/explanation/figures/ || echo "bench-page: $$part stays as it is"; \
 	done
 	$(RUN) python hack/generate

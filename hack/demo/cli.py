@@ -16,6 +16,7 @@ from demo import monitoring, screen
 from demo.clusters import Cluster
 from demo.kubectl import ROOT, DemoError, Kubectl
 from demo.shop import Shop
+from demo.sinks import NATS, SINKS
 
 RELEASE = "outbox-operator"
 RELEASE_NAMESPACE = "outbox-system"
@@ -27,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo, or remove it."""
     parser = argparse.ArgumentParser(prog="demo", description="outbox-operator, live.")
     parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="name of the cluster")
+    parser.add_argument("--sink", choices=SINKS, default="nats", help="where the shop's events go")
     parser.add_argument("--seconds", type=float, default=30, help="how long the shop is watched")
     parser.add_argument("--down", action="store_true", help="remove the cluster and all in it")
     options = parser.parse_args(argv)
-    cluster = Cluster(options.cluster)
+    cluster = Cluster(options.cluster, SINKS[options.sink])
     try:
         if options.down:
             cluster.down()
@@ -41,8 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.say(str(error))
         return 1
     except KeyboardInterrupt:
-        named = _option(cluster.name)
-        screen.say(f"\ninterrupted; `make demo{named}` goes on from here")
+        named, sink = _option(cluster.name), cluster.sink
+        chosen = "" if sink is NATS else f" SINK={sink.name}"
+        screen.say(f"\ninterrupted; `make demo{chosen}{named}` goes on from here")
         screen.say(f"`make demo-down{named}` removes all")
         return 1
 
@@ -58,15 +61,15 @@ def _demo(cluster: Cluster, seconds: float) -> int:
             images = cluster.images()
     with screen.timed("The operator, by Helm"):
         install(cluster.program("helm"), kubectl, images.operator)
-    shop = Shop(kubectl)
-    with screen.timed("The shop: examples/shop, until its pipeline is Ready"):
+    shop = Shop(kubectl, cluster.sink)
+    with screen.timed(f"The shop: examples/{shop.sink.example}, until its pipeline is Ready"):
         shop.apply(images.shop, cluster.volumes(kubectl))
         shop.wait_ready(timeout=300)
     with screen.timed("Prometheus with our alerts: examples/monitoring"):
         monitoring.apply(kubectl, images.monitoring)
     _watch(shop, seconds)
     held = _check(shop)
-    _show_next_steps(kubectl, cluster.name)
+    _show_next_steps(kubectl, cluster)
     return 0 if held else 1
 
 
@@ -147,7 +150,8 @@ def _check(shop: Shop) -> bool:
             f"\nAll {len(ledger.committed)} committed orders took effect exactly once in each "
             f"consumer{again}.\n{none}"
         )
-    screen.say(ledger.archived())
+    if archived := ledger.archived():
+        screen.say(archived)
     shop.take_orders(1)
     return not problems
 
@@ -157,17 +161,16 @@ def _option(cluster: str) -> str:
     return "" if cluster == DEFAULT_CLUSTER else f" CLUSTER={cluster}"
 
 
-def _show_next_steps(kubectl: Kubectl, cluster: str) -> None:
+def _show_next_steps(kubectl: Kubectl, cluster: Cluster) -> None:
     screen.title("The cluster stays up and the shop is open again. Try next:")
-    down = f"make demo-down{_option(cluster)}"
+    down = f"make demo-down{_option(cluster.name)}"
     lines = [f"export KUBECONFIG={shlex.quote(str(kubectl.kubeconfig))}"]
     if shutil.which("kubectl") != kubectl.program:
         lines.append(f"alias kubectl={shlex.quote(kubectl.program)}")
     lines += [
         "kubectl -n shop get obp,evs,evc            # one status from row to acknowledgement",
         "kubectl explain obp.spec.outbox            # every field says what it does",
-        "kubectl -n shop describe evc orders-audit  # what is kept, and what is missing",
-        "kubectl -n shop delete pod nats-0          # break something, then look again",
+        *(f"{command:<42} # {what}" for command, what in cluster.sink.steps),
         "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
         f"{monitoring.FORWARD} &",
         f"{monitoring.ADDRESS + '/alerts':<42} # every alert and whether it fires; queries: README",

@@ -21,12 +21,11 @@ from localkube.cluster import cluster_layout
 from localkube.layout import current_roots
 
 from demo.kubectl import ROOT, DemoError, Kubectl
+from demo.sinks import NATS, Sink
 
 LOCALKUBE = (sys.executable, str(ROOT / "hack/localkube/localkube"))
 SHOP = ROOT / "examples/shop"
 SHOP_IMAGE = "outbox-demo-shop"
-# Volumes of a cluster without a storage provisioner: name of the pod -> user id that writes.
-VOLUMES = {"postgres": 999, "nats": 65532}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +45,14 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A local cluster, by name."""
+    """A local cluster, by name.
+
+    Attributes:
+        sink: the broker of the shop that it is to have room and images for.
+    """
 
     name: str
+    sink: Sink = NATS
 
     def prepare(self) -> bool:
         """Install what the machine lacks, where that is possible; False: something is missing.
@@ -69,7 +73,7 @@ class Cluster:
         Nothing of it is seen: `images` waits for it, does what is left, and says what fails.
         """
         child = subprocess.Popen(
-            [*LOCALKUBE, "build-images", "--name", self.name],
+            [*LOCALKUBE, "build-images", "--name", self.name, *self._also],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -81,18 +85,22 @@ class Cluster:
 
     def images(self) -> Images:
         """Build what changed, and load what the cluster does not have."""
-        names = json.loads(_answer("build-images", "--name", self.name, "--load"))
+        names = json.loads(_answer("build-images", "--name", self.name, "--load", *self._also))
         shop = shop_image(names["operator"])
         _answer(
             "build-image", "--name", self.name, "--tag", shop, "--load",
             "--build-arg", f"OPERATOR_IMAGE={names['operator']}", str(SHOP),
         )  # fmt: skip
-        servers = {name: names[name] for name in ("postgres", "nats")}
+        servers = {name: names[name] for name in ("postgres", self.sink.name)}
         return Images(
             names["operator"],
             {**servers, SHOP_IMAGE: shop},
             {"prom/prometheus": names["prometheus"]},
         )
+
+    @property
+    def _also(self) -> list[str]:
+        return [f"--also={key}" for key in self.sink.also]
 
     def program(self, name: str) -> str:
         """Path of kubectl or helm."""
@@ -103,7 +111,7 @@ class Cluster:
         if kubectl("get", "storageclass", "-o", "name"):
             return ""
         documents = []
-        for pod, user in VOLUMES.items():
+        for pod, user in self.sink.volumes.items():
             folder = cluster_layout(current_roots(), self.name).volumes / pod
             folder.mkdir(parents=True, exist_ok=True)
             shutil.chown(folder, user, user)

@@ -5,10 +5,12 @@ Used by `demo.cli` and by the end-to-end tests. Talks to the cluster through kub
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 
 from demo.kubectl import DemoError, Kubectl, overlay
+from demo.sinks import NATS, Sink
 from demo.tally import Counts, Ledger
 
 NAMESPACE = "shop"
@@ -18,7 +20,7 @@ AGAIN = ("shop", "outbox.events WHERE replay IS NOT NULL", "payload ->> $$id$$")
 # Database, table and column in which each service notes the orders it saw.
 ORDERS = ("shop", "public.orders", "id")
 DECLINED = ("shop", "public.declined", "order_id")
-CONSUMERS = {
+TABLES = {
     "billing": ("billing", "public.invoices", "order_id"),
     "mailer": ("mailer", "public.mails", "order_id"),
     "audit": ("archive", "archive.events", "payload ->> $$id$$"),
@@ -28,15 +30,29 @@ GAPS = ("archive", "archive.gaps", "first")
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """examples/shop, applied to a cluster."""
+    """examples/shop, or what another sink has in its place, applied to a cluster."""
 
     kubectl: Kubectl
+    sink: Sink = NATS
 
     def apply(self, images: dict[str, str], extra_manifests: str = "") -> None:
-        """Apply the example with other images: name in the manifests -> name with tag."""
+        """Apply the example with other images: name in the manifests -> name with tag.
+
+        Raises:
+            DemoError: kubectl failed, or the shop is there with another sink, which is fixed.
+        """
+        there = self.kubectl(
+            "get", "obp", PIPELINE, "-n", NAMESPACE, "--ignore-not-found", "-o", "jsonpath={.spec}"
+        )
+        if there and self.sink.name not in json.loads(there):
+            raise DemoError(
+                f"this cluster has the shop with another sink than {self.sink.name}, which no "
+                "pipeline can change: `make demo-down` removes it, or give this one a cluster of "
+                "its own, CLUSTER=another"
+            )
         if extra_manifests:
             self.kubectl("apply", "-f", "-", stdin=extra_manifests)
-        self.kubectl("apply", "-k", str(overlay("shop", images)))
+        self.kubectl("apply", "-k", str(overlay(self.sink.example, images)))
 
     def wait_ready(self, timeout: int) -> None:
         """Wait until the pipeline is Ready.
@@ -84,7 +100,8 @@ class Shop:
 
         Consumers are counted first, so that none seems to be ahead of the orders.
         """
-        places = [*CONSUMERS.values(), DECLINED, ORDERS]
+        consumers = self._consumers()
+        places = [*consumers.values(), DECLINED, ORDERS]
         numbers = self._query(
             [
                 (database, f"SELECT count(DISTINCT {column}) FROM {table}")
@@ -92,18 +109,26 @@ class Shop:
             ]
         )
         *handled, declined, committed = (int(lines[0]) for lines in numbers)
-        return Counts(committed, declined, dict(zip(CONSUMERS, handled, strict=True)))
+        return Counts(committed, declined, dict(zip(consumers, handled, strict=True)))
 
     def ledger(self) -> Ledger:
         """Every order by id, from every table."""
-        places = [AGAIN, GAPS, ORDERS, DECLINED, *CONSUMERS.values()]
-        again, gaps, committed, declined, *handled = self._query(
+        consumers = self._consumers()
+        archived = "audit" in consumers
+        gaps = [GAPS] if archived else []
+        places = [*gaps, AGAIN, ORDERS, DECLINED, *consumers.values()]
+        found = self._query(
             [(database, f"SELECT {column} FROM {table}") for database, table, column in places]
         )
+        missing = len(found.pop(0)) if archived else 0
+        again, committed, declined, *handled = found
         return Ledger(
-            frozenset(committed), frozenset(declined), dict(zip(CONSUMERS, handled, strict=True)),
-            again, len(gaps),
+            frozenset(committed), frozenset(declined), dict(zip(consumers, handled, strict=True)),
+            again, missing,
         )  # fmt: skip
+
+    def _consumers(self) -> dict[str, tuple[str, str, str]]:
+        return {name: TABLES[name] for name in self.sink.consumers}
 
     def settle(self, timeout: float) -> Counts:
         """Wait until every consumer has caught up, or the time is over; the counts then."""

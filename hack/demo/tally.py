@@ -73,7 +73,9 @@ class Ledger:
         return found
 
     def archived(self) -> str:
-        """What the archive has of all that was committed, and whether it is whole."""
+        """What the archive has of all that was committed, and whether it is whole; '': none is."""
+        if "audit" not in self.handled:
+            return ""
         there = len(self.committed.intersection(self.handled["audit"]))
         whole = "NOT complete" if self.gaps else "complete: no number of an event is missing"
         return f"archived {there} of {len(self.committed)}, {whole}"

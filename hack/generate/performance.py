@@ -14,14 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from generate import archiving, handling, performance_charts
+from generate import archiving, handling, performance_charts, redis_streams
 from generate.tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
 PAGE: Final = FOLDER / "performance.md"
 FIGURES: Final = FOLDER / "figures"
 CHARTS: Final = FOLDER / "img"
-_FILES: Final = ("relay.json", "peers.json", "consumer.json", "archive.json", "dev.json")
+_FILES: Final = (
+    "relay.json",
+    "peers.json",
+    "consumer.json",
+    "archive.json",
+    "dev.json",
+    "redis.json",
+)
 _BLOCK: Final = re.compile(r"(<!-- figures: ([a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -32,7 +39,13 @@ def files(root: Path) -> dict[Path, str]:
 
 
 def render(
-    page: str, relay: Figures, peers: Figures, consumer: Figures, archive: Figures, dev: Figures
+    page: str,
+    relay: Figures,
+    peers: Figures,
+    consumer: Figures,
+    archive: Figures,
+    dev: Figures,
+    redis: Figures,
 ) -> dict[Path, str]:
     """The page with its blocks drawn anew, and its charts.
 
@@ -42,6 +55,7 @@ def render(
         consumer: As `make bench-consumer` writes them; any part may be missing.
         archive: As `make bench-archive` writes them, or empty.
         dev: As `make bench-dev` writes them, or empty.
+        redis: As `make bench-redis` writes them; any part may be missing.
     """
     charts: dict[Path, str] = {}
     blocks = (
@@ -70,8 +84,15 @@ def render(
         _Block("soak", lambda: handling.soak(consumer["soak"]), ("soak",)),
         _Block("dev", lambda: handling.dev(dev["dev"]), ("dev",)),
         _Block("archive", lambda: archiving.figures(archive), ("archive",)),
+        _Block("redis_drain", lambda: redis_streams.drains(redis["redis"]), ("redis_drain",)),
+        _Block(
+            "redis_latency", lambda: redis_streams.latencies(redis["redis"]["latency"]),
+            ("redis_latency",),
+        ),
+        _Block("redis_soak", lambda: handling.soak(redis["redis"]["soak"]), ("redis_soak",)),
     )  # fmt: skip
-    found = {**dev, **archive, **consumer, **peers, **relay}
+    on_redis = {f"redis_{part}": one for part, one in redis.get("redis", {}).items()}
+    found = {**on_redis, **dev, **archive, **consumer, **peers, **relay}
     texts = {}
     for block in blocks:
         missing = [part for part in block.needs if part not in found]
@@ -84,7 +105,7 @@ def render(
             texts[block.name] += f"\n![{block.name}](img/{block.name}.svg)\n"
     if found:
         texts["conditions"] += (
-            "\nRaw figures: " + _raw(relay, peers, consumer, archive, dev) + ".\n"
+            "\nRaw figures: " + _raw(relay, peers, consumer, archive, dev, redis) + ".\n"
         )
     drawn = _BLOCK.sub(lambda match: f"{match[1]}\n{texts[match[2]]}\n{match[3]}", page)
     return {PAGE: drawn, **charts}

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from localkube import binaries, caches, cluster, engines, kind, prereqs, state, ui
+from localkube import binaries, caches, cluster, engines, images, kind, prereqs, state, ui
 from localkube.errors import LocalkubeError
 from localkube.layout import DEFAULT_NAME, check_name, command, current_roots, roots
 from localkube.processes import is_alive
@@ -91,6 +91,10 @@ def parser() -> argparse.ArgumentParser:
         "build-images", parents=[named], help="build the project's images that changed"
     )
     all_images.add_argument("--load", action="store_true", help="load them into the cluster")
+    all_images.add_argument(
+        "--also", action="append", default=[], choices=[one.key for one in images.ON_REQUEST],
+        help="one that few need; may be repeated",
+    )  # fmt: skip
     all_images.set_defaults(run=_build_images)
 
     one = commands.add_parser("build-image", parents=[named], help="build any Dockerfile")
@@ -231,7 +235,7 @@ def _load_image(arguments: argparse.Namespace) -> int:
 
 def _build_images(arguments: argparse.Namespace) -> int:
     engine = engines.choose(current_roots(), arguments.name)
-    names = engine.build_all()
+    names = engine.build_all(arguments.also)
     if arguments.load:
         engine.load_project(arguments.name, names)
     print(json.dumps(names, indent=1))

@@ -5,7 +5,7 @@ Both answer the same questions, so that the commands do not care; `choose` decid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,8 +34,8 @@ class Engine(Protocol):
     def kubeconfig(self, name: str) -> Path:
         """Where the administrator's kubeconfig is, or would be."""
 
-    def build_all(self) -> dict[str, str]:
-        """Build the project's images that changed; key -> name with tag."""
+    def build_all(self, also: Sequence[str] = ()) -> dict[str, str]:
+        """Build the project's images that changed, `also` some of `ON_REQUEST`; key -> name."""
 
     def build_one(
         self, tag: str, dockerfile: Path, context: Path, build_args: Mapping[str, str]
@@ -77,10 +77,10 @@ class NodeEngine:
         """See `Engine`."""
         return cluster.cluster_layout(self._places, name).kubeconfig
 
-    def build_all(self) -> dict[str, str]:
+    def build_all(self, also: Sequence[str] = ()) -> dict[str, str]:
         """See `Engine`."""
         prereqs.require((prereqs.IMAGES,))
-        return images.build_all(self._places)
+        return images.build_all(self._places, also)
 
     def build_one(
         self, tag: str, dockerfile: Path, context: Path, build_args: Mapping[str, str]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +43,7 @@ POSTGRES_BASE = DebianBase(
     ),
 )
 PROMETHEUS_BASE = DebianBase("prometheus", ("prometheus", "ca-certificates"))
+REDIS_BASE = DebianBase("redis", ("redis-server",))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,16 @@ PROMETHEUS = ProjectImage(
     ("images/prometheus",),
     (("BASE_IMAGE", PROMETHEUS_BASE),),
 )
+REDIS = ProjectImage(
+    "redis",
+    "outbox-redis",
+    "images/redis/Dockerfile",
+    ("images/redis",),
+    (("BASE_IMAGE", REDIS_BASE),),
+)
 PROJECT_IMAGES = (OPERATOR, POSTGRES, NATS, PROMETHEUS)
+ON_REQUEST = (REDIS,)
+"""Those that few need: built for whoever asks for them by their keys."""
 
 
 def input_files(root: Path, inputs: Iterable[str]) -> list[Path]:
@@ -131,16 +141,21 @@ def image_name(image: ProjectImage, root: Path = REPOSITORY) -> str:
     return f"{image.repository}:dev-{key}"
 
 
-def build_all(places: Roots) -> dict[str, str]:
+def build_all(places: Roots, also: Sequence[str] = ()) -> dict[str, str]:
     """Build the project's images that changed; returns key -> name with tag.
+
+    Args:
+        places: folders of state and cache.
+        also: keys of `ON_REQUEST`.
 
     Raises:
         LocalkubeError: a build failed.
     """
-    names = {image.key: image_name(image) for image in PROJECT_IMAGES}
+    wanted = (*PROJECT_IMAGES, *(image for image in ON_REQUEST if image.key in also))
+    names = {image.key: image_name(image) for image in wanted}
     with _building(places) as store:
         _note_use(places, names.values())
-        changed = [image for image in PROJECT_IMAGES if not store.exists(names[image.key])]
+        changed = [image for image in wanted if not store.exists(names[image.key])]
         # Different bases can be downloaded and unpacked side by side.
         bases = {base for image in changed for _, base in image.bases}
         with ThreadPoolExecutor() as pool:
@@ -308,6 +323,8 @@ def load_project(places: Roots, cluster_name: str, names: Mapping[str, str]) -> 
     """
     load(places, cluster_name, names.values())
     layout = cluster.cluster_layout(places, cluster_name)
-    for image in PROJECT_IMAGES:
+    for image in (*PROJECT_IMAGES, *ON_REQUEST):
+        if image.key not in names:
+            continue
         fixed = buildah.full_name(f"{image.repository}:dev")
         node.tag_image(layout, buildah.full_name(names[image.key]), fixed)

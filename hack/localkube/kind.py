@@ -19,6 +19,7 @@ OFFICIAL_IMAGES = {
     "nats": "docker.io/library/nats:2",
     "prometheus": "docker.io/prom/prometheus:v3.5.0",
 }
+ON_REQUEST = {"redis": "docker.io/library/redis:7"}
 
 
 def docker_answers() -> bool:
@@ -109,7 +110,7 @@ class KindEngine:
         """See `Engine`."""
         return self._places.state / "kind" / f"{name}.kubeconfig"
 
-    def build_all(self) -> dict[str, str]:
+    def build_all(self, also: Sequence[str] = ()) -> dict[str, str]:
         """See `Engine`."""
         name = images.image_name(images.OPERATOR)
         known = subprocess.run(
@@ -117,7 +118,8 @@ class KindEngine:
         )
         if known.returncode != 0:
             self.build_one(name, REPOSITORY / images.OPERATOR.dockerfile, REPOSITORY, {})
-        return {images.OPERATOR.key: name, **OFFICIAL_IMAGES}
+        asked = {key: image for key, image in ON_REQUEST.items() if key in also}
+        return {images.OPERATOR.key: name, **OFFICIAL_IMAGES, **asked}
 
     def build_one(
         self, tag: str, dockerfile: Path, context: Path, build_args: Mapping[str, str]

@@ -119,6 +119,14 @@ class Bed:
         """The pipeline's stream, empty."""
         await create_stream(self.client, self.nats.auth, STREAM, self.replicas)
 
+    def broker(self) -> dict[str, Any]:
+        """Where programs of the bench find the stream."""
+        return {"nats": self.nats.url, "stream": STREAM}
+
+    def broker_pids(self) -> list[int]:
+        """Processes of the broker."""
+        return [server.pid for server in self.servers]
+
     def relay(self, **changes: Any) -> RelayProcess:
         """A relay process that is not started yet; `changes` are fields of its configuration."""
         secret = self.directory / "url"
@@ -127,7 +135,7 @@ class Bed:
             "namespace": NAMESPACE,
             "pipeline": PIPELINE,
             "database": {"url_file": str(secret)},
-            "nats": {"url": self.nats.url},
+            **({} if "redis" in changes else {"nats": {"url": self.nats.url}}),
             "stream": STREAM,
             "subject": self.subject,
             "shards": self.shards,
@@ -152,7 +160,7 @@ class Bed:
 
     def usage(self, *relays: int) -> Usage:
         """Start to count CPU time, of these processes as relays."""
-        return Usage(relays, self.postgres.pid, [server.pid for server in self.servers])
+        return Usage(relays, self.postgres.pid, self.broker_pids())
 
     async def _epochs(self) -> int:
         # Grows whenever a relay takes a shard.
@@ -188,22 +196,30 @@ async def a_bed(
     replicas: int = 1,
 ) -> AsyncIterator[Bed]:
     """A fresh outbox in a database of its own, and its stream; both gone afterwards."""
+    async with an_outbox(postgres, shards) as (url, connection), connected(servers[0]) as client:
+        bed = Bed(
+            postgres, servers[0], servers, url, directory, connection, client, shards, replicas
+        )
+        await bed.create_stream()
+        try:
+            yield bed
+        finally:
+            bed.stop()
+            await client.request(f"$JS.API.STREAM.DELETE.{STREAM}", timeout=10)
+
+
+@contextlib.asynccontextmanager
+async def an_outbox(
+    postgres: PostgresServer, shards: int = 1
+) -> AsyncIterator[tuple[str, asyncpg.Connection[Any]]]:
+    """The tables of a bed in a database of their own, which is gone afterwards; its URL."""
     url = postgres.create_database()
     await migrate(url, shards=shards)
     connection = await asyncpg.connect(url)
     try:
-        async with connected(servers[0]) as client:
-            bed = Bed(
-                postgres, servers[0], servers, url, directory, connection, client, shards, replicas
-            )
-            await connection.execute("CREATE TABLE bench_cursors AS TABLE outbox.cursors")
-            await connection.execute(_FILL.format(keys=KEYS))
-            await bed.create_stream()
-            try:
-                yield bed
-            finally:
-                bed.stop()
-                await client.request(f"$JS.API.STREAM.DELETE.{STREAM}", timeout=10)
+        await connection.execute("CREATE TABLE bench_cursors AS TABLE outbox.cursors")
+        await connection.execute(_FILL.format(keys=KEYS))
+        yield url, connection
     finally:
         await connection.close()
         await asyncio.to_thread(postgres.drop_database, url)

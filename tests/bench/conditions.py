@@ -20,8 +20,8 @@ _SETTINGS: Final = (
 )  # fmt: skip
 
 
-async def conditions(postgres: PostgresServer, nats: NatsServer) -> dict[str, Any]:
-    """Machine, versions, settings."""
+async def machine(postgres: PostgresServer) -> dict[str, Any]:
+    """Machine, and PostgreSQL with its settings."""
     connection = await asyncpg.connect(postgres.url())
     try:
         settings = {name: await connection.fetchval(f"SHOW {name}") for name in _SETTINGS}
@@ -34,6 +34,13 @@ async def conditions(postgres: PostgresServer, nats: NatsServer) -> dict[str, An
         "kernel": platform.release(),
         "python": platform.python_version(),
         "postgres": settings,
+    }
+
+
+async def conditions(postgres: PostgresServer, nats: NatsServer) -> dict[str, Any]:
+    """Machine, versions, settings."""
+    return {
+        **await machine(postgres),
         "nats_server": nats.version,
         "stream": "file storage, limits retention, one replica unless said otherwise, "
         "duplicate window 2 minutes, the server's default sync interval",

@@ -23,16 +23,19 @@ import asyncpg
 
 from bench.bed import NAMESPACE, STREAM, Bed, a_bed
 from bench.measuring import rss_mb, slope_per_minute
+from bench.redis_bed import KEY, RedisBed, a_redis_bed
 from outbox_operator.wire.config import (
     ConsumerConfig,
     InboxConfig,
     NatsConfig,
     PythonHandlerConfig,
+    RedisConfig,
     encode,
 )
 from support.nats import NatsServer
 from support.outbox import migrate_inbox
 from support.postgres import running_server
+from support.redis import RedisServer, redis_client
 
 PRODUCERS: Final = 100
 RATE: Final = 1200
@@ -52,8 +55,12 @@ async def handle(event, context):
 """
 
 
-async def run(seconds: float) -> dict[str, Any]:
+async def run(seconds: float, *, in_redis: bool = False) -> dict[str, Any]:
     """The figures of a soak.
+
+    Args:
+        seconds: How long events are written.
+        in_redis: Whether the stream is in Redis, and a consumer group reads it.
 
     Raises:
         SystemExit: An event was lost, or took effect twice.
@@ -61,9 +68,15 @@ async def run(seconds: float) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(fsync="on", max_connections="200") as postgres,
-        NatsServer() as broker,
+        RedisServer() if in_redis else NatsServer() as broker,
     ):
-        async with a_bed(postgres, [broker], Path(folder)) as bed:
+        directory = Path(folder)
+        laid_out = (
+            a_redis_bed(postgres, broker, directory)
+            if isinstance(broker, RedisServer)
+            else a_bed(postgres, [broker], directory)
+        )
+        async with laid_out as bed:
             await bed.connection.execute("CREATE TABLE public.effects (event_id uuid PRIMARY KEY)")
             await migrate_inbox(bed.url)
             await _durable(bed)
@@ -114,6 +127,10 @@ async def run(seconds: float) -> dict[str, Any]:
 
 
 async def _durable(bed: Bed) -> None:
+    if isinstance(bed, RedisBed):
+        async with redis_client(bed.redis) as client:
+            await client.xgroup_create(KEY, DURABLE, id="0")
+        return
     config = {
         "durable_name": DURABLE, "ack_policy": "explicit", "max_deliver": -1,
         "ack_wait": 10 * 10**9, "max_ack_pending": 1000,
@@ -128,8 +145,10 @@ async def _durable(bed: Bed) -> None:
 def _consumer(bed: Bed, folder: Path) -> subprocess.Popen[bytes]:
     (folder / "soak.py").write_text(_HANDLER)
     (folder / "soak-url").write_text(bed.url)
+    redis = RedisConfig(url=bed.redis.url) if isinstance(bed, RedisBed) else None
     config = ConsumerConfig(
-        namespace=NAMESPACE, consumer=DURABLE, nats=NatsConfig(url=bed.nats.url), stream=STREAM,
+        namespace=NAMESPACE, consumer=DURABLE, redis=redis, stream=KEY if redis else STREAM,
+        nats=None if redis else NatsConfig(url=bed.nats.url),
         durable=DURABLE, python=PythonHandlerConfig(module="soak:handle"),
         inbox=InboxConfig(url_file=str(folder / "soak-url")), ack_wait_seconds=10.0,
         max_deliver=20, backoff_seconds=(0.1, 0.5, 1.0), health_port=0,

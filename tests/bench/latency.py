@@ -46,8 +46,7 @@ async def run(bed: Bed, mode: Mode, seconds: float, relay: int | None) -> dict[s
     events = int(seconds * RATE) + WARM_UP
     task = {
         "database": bed.url,
-        "nats": bed.nats.url,
-        "stream": STREAM,
+        **bed.broker(),
         "events": events,
         "rate": RATE,
         "nudge": nudge_subject(NAMESPACE, PIPELINE) if mode == "nudge" else None,

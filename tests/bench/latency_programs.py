@@ -18,6 +18,7 @@ import asyncpg
 import nats
 import uvloop
 from nats.js.api import DeliverPolicy
+from redis.asyncio import Redis
 
 _DEADLINE_SECONDS = 120.0
 _INSERT = "INSERT INTO outbox.events (event_type, partition_key, payload) VALUES ($1, $2, $3)"
@@ -27,7 +28,7 @@ _PAD = "x" * 470
 async def write(task: dict[str, Any]) -> None:
     """Commit events at a steady rate, each a transaction; times in nanoseconds."""
     connection = await asyncpg.connect(task["database"])
-    client = await nats.connect(task["nats"])
+    client = await _writing(task)
     insert = await connection.prepare(_INSERT)
     dice = random.Random(1)
     times = []
@@ -41,19 +42,78 @@ async def write(task: dict[str, Any]) -> None:
         await insert.fetch("order.created", f"customer-{number % 1000}", payload)
         done = time.monotonic_ns()
         if task["nudge"]:
-            await client.publish(task["nudge"])
+            await client.nudge(task["nudge"])
         if task["publish"]:
-            await client.publish(
-                task["publish"], payload.encode(), headers={"Nats-Msg-Id": str(number)}
-            )
+            await client.publish(number, payload.encode())
         times.append((number, sent, done))
     await client.close()
     await connection.close()
     print(json.dumps(times))
 
 
+class _Nats:
+    """What a writer does with NATS."""
+
+    def __init__(self, client: Any, subject: str) -> None:
+        self._client = client
+        self._subject = subject
+
+    async def nudge(self, subject: str) -> None:
+        await self._client.publish(subject)
+
+    async def publish(self, number: int, payload: bytes) -> None:
+        headers = {"Nats-Msg-Id": str(number)}
+        await self._client.publish(self._subject, payload, headers=headers)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class _Redis:
+    """The same with Redis."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._client = Redis(host="127.0.0.1", port=port)
+        self._key = key
+
+    async def nudge(self, channel: str) -> None:
+        await self._client.publish(channel, b"")
+
+    async def publish(self, number: int, payload: bytes) -> None:
+        await self._client.xadd(self._key, {"Outbox-Data": payload})
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+async def _writing(task: dict[str, Any]) -> _Nats | _Redis:
+    if "redis" in task:
+        return _Redis(task["redis"], task["stream"])
+    return _Nats(await nats.connect(task["nats"]), task["publish"])
+
+
 async def consume(task: dict[str, Any]) -> None:
     """Note when each event arrives, in nanoseconds."""
+    async with asyncio.timeout(_DEADLINE_SECONDS + task["events"] / task["rate"]):
+        arrived = await (_of_redis(task) if "redis" in task else _of_nats(task))
+    print(json.dumps([(json.loads(data)["n"], at) for at, data in arrived]))
+
+
+async def _of_redis(task: dict[str, Any]) -> list[tuple[int, bytes]]:
+    arrived: list[tuple[int, bytes]] = []
+    async with Redis(host="127.0.0.1", port=task["redis"]) as client:
+        last: bytes | str = "0-0"
+        print("listening", flush=True)
+        while len(arrived) < task["events"]:
+            found: Any = await client.xread({task["stream"]: last}, block=1000)
+            at = time.monotonic_ns()
+            for _, entries in found:
+                arrived += [(at, fields[b"Outbox-Data"]) for _, fields in entries]
+                last = entries[-1][0]
+    return arrived
+
+
+async def _of_nats(task: dict[str, Any]) -> list[tuple[int, bytes]]:
     client = await nats.connect(task["nats"])
     arrived: list[tuple[int, bytes]] = []
     everything = asyncio.Event()
@@ -71,10 +131,9 @@ async def consume(task: dict[str, Any]) -> None:
         deliver_policy=DeliverPolicy.ALL,
     )
     print("listening", flush=True)
-    async with asyncio.timeout(_DEADLINE_SECONDS + task["events"] / task["rate"]):
-        await everything.wait()
+    await everything.wait()
     await client.close()
-    print(json.dumps([(json.loads(data)["n"], at) for at, data in arrived]))
+    return arrived
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ def test_what_a_replay_sent_again_may_take_effect_again() -> None:
     assert lines[1].split()[:3] == ["billing", "2", "3"]
 
 
+def test_a_shop_without_an_archive_says_nothing_of_one() -> None:
+    ledger = Ledger(COMMITTED, DECLINED, {"billing": ["a", "b"]})
+    assert (ledger.problems(), ledger.archived()) == ([], "")
+
+
 def test_an_archive_with_a_gap_is_not_complete() -> None:
     handled = {"audit": ["a", "b"]}
     whole, torn = (Ledger(COMMITTED, DECLINED, handled, (), gaps) for gaps in (0, 2))

@@ -52,13 +52,13 @@ def test_page_and_charts_are_drawn_from_the_figures(path: Path) -> None:
 
 
 def test_without_figures_the_page_says_so_and_has_no_charts() -> None:
-    files = performance.render(PAGE, {}, {}, {}, {}, {})
+    files = performance.render(PAGE, {}, {}, {}, {}, {}, {})
     assert list(files) == [performance.PAGE]
     assert "Not measured yet: drain." in files[performance.PAGE]
 
 
 def test_what_was_measured_is_shown_and_the_rest_is_said_to_be_missing() -> None:
-    files = performance.render(PAGE, relay(), {}, {}, {}, {})
+    files = performance.render(PAGE, relay(), {}, {}, {}, {}, {})
     page = files[performance.PAGE]
     assert "120,000 (110,000 to 130,000)" in page
     assert "![drain](img/drain.svg)" in page
@@ -67,8 +67,8 @@ def test_what_was_measured_is_shown_and_the_rest_is_said_to_be_missing() -> None
 
 
 def test_drawing_twice_changes_nothing() -> None:
-    once = performance.render(PAGE, relay(), {}, {}, {}, {})[performance.PAGE]
-    assert performance.render(once, relay(), {}, {}, {}, {})[performance.PAGE] == once
+    once = performance.render(PAGE, relay(), {}, {}, {}, {}, {})[performance.PAGE]
+    assert performance.render(once, relay(), {}, {}, {}, {}, {})[performance.PAGE] == once
 
 
 @pytest.mark.parametrize(("ratio", "word"), [(1.0, "met"), (0.99, "**missed**")])
@@ -113,7 +113,7 @@ def test_consumers_and_library_are_shown() -> None:
             "consumer_rss_mb": {"first": 80.0, "last": 81.0, "slope_per_minute": 0.1},
         },
     }  # fmt: skip
-    page = performance.render(PAGE, {}, {}, figures, {}, {})[performance.PAGE]
+    page = performance.render(PAGE, {}, {}, figures, {}, {}, {})[performance.PAGE]
     for found in (
         "45,678",
         "0.63",
@@ -144,12 +144,44 @@ def test_the_readme_compares_with_the_figures_of_the_page(peer: str, column: int
     assert [cells[column] for cells in shown] == [cold, f"{cpu} µs, {memory} MB"]
 
 
+def test_redis_beside_its_load_generator_with_the_aim_it_missed() -> None:
+    spread = {"median": 60_001, "min": 50_002, "max": 70_003}
+    mode = {
+        "events_per_s": spread, "ratio": 0.79, "bytes_per_event": 801, "peak_rss_mb": 55.5,
+        "redis_benchmark": {**spread, "client_us": 3.25, "server_us": 7.5},
+        "cpu_us_per_event": {"relay": 6.5, "postgres": 4.0, "redis": 7.25},
+    }  # fmt: skip
+    way = {
+        "p50": 1.4,
+        "p95": 2.0,
+        "p99": 3.0,
+        "max": 9.0,
+        "commit_itself": {"p50": 0.4, "p99": 1.0},
+    }
+    found = {
+        "conditions": {"date": "2026-11-30", "server": "Valkey 9.1.2", "cores": 2, "cpu": "one"},
+        "drain": {"events": 9, "payload_bytes": 512, "always": mode,
+                  "everysec": {**mode, "ratio": 0.8}},
+        "latency": {"events_per_s": 500, "floor": way, "nudge": {**way, "relay_cpu_percent": 21.5},
+                    "polling": way},
+    }  # fmt: skip
+    page = performance.render(PAGE, {}, {}, {}, {}, {}, {"redis": found})[performance.PAGE]
+    for shown in (
+        "60,001 (50,002 to 70,003) | 0.79 | **missed** |", "| 0.80 | met |", "Valkey 9.1.2",
+        "| relay, `always` | 6.50 | 4.00 | 7.25 | 17.8 |",
+        "| `redis-benchmark`, `everysec` | 3.25 |  | 7.50 | 10.8 |",
+        "| nudge | 1.4 | 2.0 | 3.0 | 9.0 | 0.4 / 1.0 | 21.5 |",
+        "Not measured yet: redis_soak.", "(figures/redis.json)",
+    ):  # fmt: skip
+        assert shown in page
+
+
 def test_the_start_on_a_laptop_is_shown_with_the_load_it_was_measured_at() -> None:
     spread = {"min": 1.25, "median": 1.5, "max": 1.75}
     found = {
         "rounds": 9, "first_ready_s": 4.44, "ready_s": spread, "set_up_s": spread, "cpu_s": spread,
         "load": 0.2, "cores": 2, "cpu": "a processor",
     }  # fmt: skip
-    page = performance.render(PAGE, {}, {}, {}, {}, {"dev": found})[performance.PAGE]
+    page = performance.render(PAGE, {}, {}, {}, {}, {"dev": found}, {})[performance.PAGE]
     for shown in ("| 1.25 | 1.50 | 1.75 |", "at a load of 0.2", "4.4 s", "(figures/dev.json)"):
         assert shown in page

@@ -48,7 +48,9 @@ def test_hash_follows_content_name_mode_and_base(tree: Path) -> None:
     assert len(set(seen)) == len(seen)
 
 
-@pytest.mark.parametrize("image", images.PROJECT_IMAGES, ids=lambda image: image.key)
+@pytest.mark.parametrize(
+    "image", [*images.PROJECT_IMAGES, *images.ON_REQUEST], ids=lambda image: image.key
+)
 def test_names_of_project_images(image: images.ProjectImage) -> None:
     repository, _, tag = images.image_name(image).partition(":")
     assert repository == image.repository
@@ -163,8 +165,12 @@ def test_with_docker_each_image_of_the_project_has_a_name_too(
     docker.write_text("#!/bin/sh\n")  # every image is there already
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    names = kind.KindEngine(Roots(tmp_path / "state", tmp_path / "cache")).build_all()
-    assert set(names) == {image.key for image in images.PROJECT_IMAGES}
+    engine = kind.KindEngine(Roots(tmp_path / "state", tmp_path / "cache"))
+    usual, asked = (
+        [one.key for one in some] for some in (images.PROJECT_IMAGES, images.ON_REQUEST)
+    )
+    assert set(engine.build_all()) == {*usual}
+    assert set(engine.build_all(asked)) == {*usual, *asked}
 
 
 def test_docker_build_command() -> None:

@@ -20,10 +20,12 @@ BY_TAG: Final = {
     "docker.io/library/postgres:17": _DEFAULT,
     "docker.io/natsio/nats-box:0.18.0": _DEFAULT,
     "docker.io/library/nats:2": _DEMO,
+    "docker.io/library/redis:7": _DEMO,
     "docker.io/prom/prometheus:v3.5.0": _DEMO,
     "node:22-slim": _EXAMPLE,
     "postgres:17": _EXAMPLE,
     "nats:2.14": _EXAMPLE,
+    "redis:7": _EXAMPLE,
     "prom/prometheus:v3.5.0": _EXAMPLE,
 }
 """What is named by its tag alone, and why."""
