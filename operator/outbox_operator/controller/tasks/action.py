@@ -17,8 +17,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Pipeline, Stream, Task
 from outbox_operator.controller.reconcile.context import Context
+from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.plan.tasks.status import Progress
 
 Target = Pipeline | Consumer | Stream
@@ -71,6 +73,13 @@ class Work:
     def consumer(self) -> Consumer:
         """The target of an action that is registered for consumers."""
         return cast(Consumer, self.target)
+
+    @property
+    def event_stream(self) -> Mapping[str, Any] | None:
+        """What the target, a consumer, names as its EventStream, if that exists."""
+        ref = self.consumer.spec.streamRef
+        key = ObjectKey(meta.STREAM, self.target.meta.namespace, ref.name if ref else "")
+        return self.context.objects.get(key)
 
     @property
     def dry_run(self) -> bool:

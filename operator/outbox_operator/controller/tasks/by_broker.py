@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from outbox_operator.api import meta
-from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Action, Frozen, Work
 from outbox_operator.plan.tasks.status import Progress
 
@@ -29,7 +27,5 @@ class ByBroker:
         return await self._of(work).step(work, progress)
 
     def _of(self, work: Work) -> Action:
-        ref = work.consumer.spec.streamRef
-        key = ObjectKey(meta.STREAM, work.task.meta.namespace, ref.name if ref else "")
-        body = work.context.objects.get(key)
+        body = work.event_stream
         return self._redis if body and body["spec"].get("redis") else self._jetstream

@@ -8,11 +8,13 @@ published, because the operator may have ended in between.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
 from outbox_operator.adapters.nats.dead_letters import Letter
 from outbox_operator.controller.tasks.action import Frozen, Work
+from outbox_operator.controller.tasks.letter_count import count
 from outbox_operator.controller.tasks.letter_notes import announcing, doubts, look_at_notes, note
 from outbox_operator.controller.tasks.letter_places import (
     UNCERTAIN,
@@ -33,7 +35,6 @@ from outbox_operator.plan.tasks.letters import (
     is_enough,
     kept,
     remembered,
-    wanted_letters,
 )
 from outbox_operator.plan.tasks.status import Progress
 from outbox_operator.plan.tasks.stream_letters import (
@@ -74,7 +75,10 @@ class _ConsumerLetters:
                 reason=Reason.TARGET_GONE,
             )
         if not where.counted:
-            return await _count(work, progress, where, place, selection)
+            letters = _letters(work, place, where.after, selection.up_to)
+            return await count(
+                work, progress, where, letters, selection.up_to, most=SCANNED_AT_ONCE
+            )
         if work.dry_run:
             return replace(progress, where={}, finished=True)
         if self.may_be_sent and not where.noted:
@@ -250,31 +254,10 @@ async def _look(
     return replace(progress, where=kept(where)), where
 
 
-async def _count(
-    work: Work, progress: Progress, where: StreamWhere, place: Place, selection: StreamSelection
-) -> Progress:
-    """Count a stretch; at the end, what was asked for by id and is not there has failed."""
-    wanted = wanted_letters(work.task.spec)
-    missing = set(range(len(wanted.ids)) if where.missing is None else where.missing)
-    selected, after, looked, at_end = progress.selected or 0, where.after, 0, False
-    async for sequence, letter in stretch(place, where.after, selection.up_to):
-        after, looked = sequence, looked + 1
-        if letter is not None and is_wanted(work, letter):
-            selected += 1
-            missing -= {n for n, one in enumerate(wanted.ids) if one == id_of(letter)}
-            at_end = selected == wanted.limit
-        if at_end or looked >= SCANNED_AT_ONCE or work.time_left <= 0:
-            break
-    else:
-        at_end = True
-    progress = replace(progress, selected=selected)
-    if not at_end:
-        going_on = where.model_copy(update={"after": after, "missing": tuple(sorted(missing))})
-        return replace(progress, where=kept(going_on))
-    for number in sorted(missing):
-        progress = progress.failing(
-            wanted.ids[number], Reason.NOT_FOUND, "is no dead letter of the target"
-        )
-    up_to = after if wanted.limit is not None else selection.up_to
-    work_begins = StreamWhere(counted=True, up_to=up_to)
-    return replace(progress, selected=selected + len(missing), where=kept(work_begins))
+async def _letters(
+    work: Work, place: Place, after: int, up_to: int
+) -> AsyncIterator[tuple[int, str | None]]:
+    """Sequences, and ids of the events that are meant."""
+    async for sequence, letter in stretch(place, after, up_to):
+        meant = letter is not None and is_wanted(work, letter)
+        yield sequence, id_of(letter) if letter is not None and meant else None

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from outbox_operator.api import meta
 from outbox_operator.controller.reconcile.redis_stream import connect_redis
-from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
+from outbox_operator.controller.tasks.letter_count import count
 from outbox_operator.errors import ConflictError, TaskFailedError
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.passes.source import StreamNotFoundError, resolve_any
@@ -71,7 +70,10 @@ class GroupLetters:
                 reason=Reason.TARGET_GONE,
             )
         if not where.counted:
-            return await _count(work, progress, where, place, selection)
+            letters = _letters(work, place, where.after, selection.up_to)
+            return await count(
+                work, progress, where, letters, selection.up_to, most=SCANNED_AT_ONCE
+            )
         if work.dry_run:
             return replace(progress, where={}, finished=True)
         if where.batch:  # somebody was at it
@@ -168,9 +170,7 @@ async def _find(work: Work) -> _Place:
     from outbox_operator.adapters.redis.group_admin import GroupAdmin
     from outbox_operator.adapters.redis.letter_admin import LetterAdmin
 
-    consumer, namespace = work.consumer, work.task.meta.namespace
-    ref = consumer.spec.streamRef
-    body = work.context.objects.get(ObjectKey(meta.STREAM, namespace, ref.name if ref else ""))
+    consumer, body = work.consumer, work.event_stream
     source = resolve_any(consumer, body)
     if not isinstance(source, RedisSource) or body is None:
         raise TaskFailedError(
@@ -205,6 +205,14 @@ async def _stretch(place: _Place, after: str | None, up_to: str) -> AsyncIterato
         yield letter
 
 
+async def _letters(
+    work: Work, place: _Place, after: str | None, up_to: str
+) -> AsyncIterator[tuple[str, str | None]]:
+    """Ids of letters, and of the events that are meant."""
+    async for letter in _stretch(place, after, up_to):
+        yield letter.id, _id_of(letter) if _is_wanted(work, place, letter) else None
+
+
 def _is_wanted(work: Work, place: _Place, letter: GroupLetter) -> bool:
     if not letter.reason or letter.consumer != place.group:
         return False
@@ -231,33 +239,3 @@ def _failing(
         progress.failing(_id_of(letter), reason, text),
         where.model_copy(update={"stopped": stop(where.stopped, letter.key)}),
     )
-
-
-async def _count(
-    work: Work, progress: Progress, where: GroupWhere, place: _Place, selection: GroupSelection
-) -> Progress:
-    """Count a stretch; at the end, what was asked for by id and is not there has failed."""
-    wanted = wanted_letters(work.task.spec)
-    missing = set(range(len(wanted.ids)) if where.missing is None else where.missing)
-    selected, after, looked, at_end = progress.selected or 0, where.after, 0, False
-    async for letter in _stretch(place, where.after, selection.up_to):
-        after, looked = letter.id, looked + 1
-        if _is_wanted(work, place, letter):
-            selected += 1
-            missing -= {n for n, one in enumerate(wanted.ids) if one == _id_of(letter)}
-            at_end = selected == wanted.limit
-        if at_end or looked >= SCANNED_AT_ONCE or work.time_left <= 0:
-            break
-    else:
-        at_end = True
-    progress = replace(progress, selected=selected)
-    if not at_end:
-        going_on = where.model_copy(update={"after": after, "missing": tuple(sorted(missing))})
-        return replace(progress, where=kept(going_on))
-    for number in sorted(missing):
-        progress = progress.failing(
-            wanted.ids[number], Reason.NOT_FOUND, "is no dead letter of the target"
-        )
-    up_to = after if wanted.limit is not None and after is not None else selection.up_to
-    work_begins = GroupWhere(counted=True, up_to=up_to)
-    return replace(progress, selected=selected + len(missing), where=kept(work_begins))

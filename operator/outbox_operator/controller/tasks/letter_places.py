@@ -8,8 +8,6 @@ from typing import Final
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.dead_letters import DeadLetters, Letter
-from outbox_operator.api import meta
-from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.controller.tasks.sessions import check_stream_home, jetstream_of
 from outbox_operator.errors import ConflictError, TaskFailedError
@@ -56,9 +54,7 @@ async def find(work: Work) -> Place:
         TaskFailedError: There is no such place.
         OutboxError: It cannot be looked at now.
     """
-    consumer, namespace = work.consumer, work.task.meta.namespace
-    ref = consumer.spec.streamRef
-    body = work.context.objects.get(ObjectKey(meta.STREAM, namespace, ref.name if ref else ""))
+    consumer, body = work.consumer, work.event_stream
     source = resolve(consumer, body)
     if source.dead_letter_stream is None or source.dead_letter_prefix is None or body is None:
         raise TaskFailedError(

@@ -332,9 +332,7 @@ def _result(work: Work, place: str, forgotten: int, pending: int) -> TaskResult:
 
 
 def _source(work: Work) -> Source:
-    ref = work.consumer.spec.streamRef
-    key = ObjectKey(meta.STREAM, work.consumer.meta.namespace, ref.name if ref else "")
-    return resolve(work.consumer, work.context.objects.get(key))
+    return resolve(work.consumer, work.event_stream)
 
 
 def _wanted(work: Work) -> ResetConsumer:

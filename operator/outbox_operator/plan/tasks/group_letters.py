@@ -6,7 +6,7 @@ out afterwards whether that was done.
 
 from __future__ import annotations
 
-from outbox_operator.plan.tasks.letters import Remembered
+from outbox_operator.plan.tasks.letters import Counted, Remembered
 
 NO_LONGER_KEPT_TEXT = (
     "the entry is not in its stream any more (trimmed, deleted, or the key was made anew), and "
@@ -24,16 +24,11 @@ class GroupSelection(Remembered):
     """Id of the last one: what dies again comes behind it."""
 
 
-class GroupWhere(Remembered):
-    """How far a task is in the letters of a consumer. They are counted first."""
+class GroupWhere(Counted):
+    """How far a task is in the letters of a consumer. Places are ids of entries."""
 
-    counted: bool = False
     after: str | None = None
-    """All up to this id are counted; then: done, or have failed, or are in the batch."""
     up_to: str | None = None
-    """The last one within `limit`."""
-    missing: tuple[int, ...] | None = None
-    """Which of the ids that were asked for have not been seen yet; None: at the start."""
     batch: tuple[str, ...] = ()
     """Ids of those that are about to be done: what of them is gone was done."""
     stopped: tuple[str, ...] = ()

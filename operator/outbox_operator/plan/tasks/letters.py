@@ -6,7 +6,7 @@ What a task writes down ends up in a status: numbers of letters, and of keys no 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeVar
@@ -31,6 +31,18 @@ class Remembered(BaseModel):
     """Base of what is kept in a status."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Counted(Remembered):
+    """How far a task is in letters that are counted before anything is done."""
+
+    counted: bool = False
+    after: int | str | None = None
+    """All up to this place are counted; then: done, or have failed, or are in the batch."""
+    up_to: int | str | None = None
+    """The last one within `limit`."""
+    missing: tuple[int, ...] | None = None
+    """Which of the ids that were asked for have not been seen yet; None: at the start."""
 
 
 class Unit(NamedTuple):
@@ -101,7 +113,11 @@ def hashed(key: str) -> str:
 def with_missing(progress: Progress, wanted: DeadLetterSelection, ids: Iterable[str]) -> Progress:
     """Ids that are no dead letters are events that could not be done."""
     there = set(ids)
-    missing = [one for one in dict.fromkeys(wanted.ids) if one not in there]
+    return not_found(progress, [one for one in dict.fromkeys(wanted.ids) if one not in there])
+
+
+def not_found(progress: Progress, missing: Sequence[str]) -> Progress:
+    """The same, of ids of which it is known that there is no letter."""
     for one in missing:
         progress = progress.failing(one, Reason.NOT_FOUND, "is no dead letter of the target")
     return replace(progress, selected=(progress.selected or 0) + len(missing))

@@ -8,7 +8,7 @@ from typing import Final
 
 from outbox_operator.api.v1alpha1.task_actions import DeadLetterSelection, moment
 from outbox_operator.plan.jetstream.streams import ObservedStream
-from outbox_operator.plan.tasks.letters import Remembered
+from outbox_operator.plan.tasks.letters import Counted, Remembered
 
 _TWO_MINUTES: Final = 120.0
 _SLICE_SECONDS: Final = 10.0
@@ -39,16 +39,11 @@ class SourceSeen(Remembered):
     """Messages between them that were gone."""
 
 
-class StreamWhere(Remembered):
-    """How far a task is in the letters of a consumer. They are counted first."""
+class StreamWhere(Counted):
+    """How far a task is in the letters of a consumer. Places are sequences."""
 
-    counted: bool = False
     after: int = 0
-    """All up to this sequence are counted; then: done, or have failed, or are in the batch."""
     up_to: int | None = None
-    """The last one within `limit`."""
-    missing: tuple[int, ...] | None = None
-    """Which of the ids that were asked for have not been seen yet; None: at the start."""
     batch: tuple[int, ...] = ()
     """Sequences that were announced: may be sent already."""
     since: datetime | None = None
