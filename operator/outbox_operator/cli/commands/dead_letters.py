@@ -244,22 +244,22 @@ def _of_row(letter: DeadLetter) -> dict[str, Any]:
 
 
 def _of_message(letter: Letter) -> dict[str, Any]:
-    return {
-        "id": letter.event_id,
-        "type": letter.event_type,
-        "key": letter.key,
-        "reason": letter.reason,
-        "error": letter.error[:MOST_ERROR_CHARACTERS],
-        "deadAt": letter.time,
-        "sequence": letter.sequence,
-        "consumer": letter.consumer,
-        "deliveries": letter.deliveries,
-        "stream": letter.stream,
-        "subject": letter.subject,
-    }
+    return _of_consumer(letter, {"sequence": letter.sequence}, {"subject": letter.subject})
 
 
 def _of_entry(letter: GroupLetter) -> dict[str, Any]:
+    return _of_consumer(letter, {"entry": letter.id}, {"number": letter.number})
+
+
+def _of_consumer(
+    letter: Letter | GroupLetter, place: dict[str, Any], origin: dict[str, Any]
+) -> dict[str, Any]:
+    """A letter of a consumer.
+
+    Args:
+        place: Where it is.
+        origin: Where in its stream the event is from.
+    """
     return {
         "id": letter.event_id,
         "type": letter.event_type,
@@ -267,11 +267,11 @@ def _of_entry(letter: GroupLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "error": letter.error[:MOST_ERROR_CHARACTERS],
         "deadAt": letter.time,
-        "entry": letter.id,
+        **place,
         "consumer": letter.consumer,
         "deliveries": letter.deliveries,
         "stream": letter.stream,
-        "number": letter.number,
+        **origin,
     }
 
 
