@@ -239,11 +239,8 @@ def _parameters(function: Function, who: str) -> dict[str, Any]:
     for parameter in found:
         if parameter.kind in signatures.VARIABLE:
             continue
-        if (library := foreign(hints.get(parameter.name), parameter.default)) is not None:
-            raise SpecError(
-                f"{who}: parameter {parameter.name!r}: {library}; wanted Depends of "
-                "outbox_operator.consumer"
-            )
+        if (wrong := foreign(hints.get(parameter.name), parameter.default)) is not None:
+            raise SpecError(f"{who}: parameter {parameter.name!r}: {wrong}")
         annotation = signatures.plain(hints.get(parameter.name))
         depends = check(parameter.name, annotation, who)
         if depends is not None:

@@ -44,11 +44,12 @@ def dependency(annotation: Any) -> Depends | None:
 
 
 def foreign(annotation: Any, default: Any) -> str | None:
-    """Return what is said by the dependency of another library, which nobody here would make;
+    """Return what is wrong with the dependency of another library, which nobody here would make;
     None: there is none."""
     said = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
     for one in (*said, default):
         names = {kind.__name__ for kind in type(one).__mro__}
         if names & _NAMES and not isinstance(one, Depends):
-            return f"Depends is that of {type(one).__module__.partition('.')[0]}"
+            library = type(one).__module__.partition(".")[0]
+            return f"Depends is that of {library}; wanted Depends of outbox_operator.consumer"
     return None

@@ -204,11 +204,8 @@ def _parameters(
                 f"handler {name}: parameter {parameter.name!r}: a dependency is given by name, and "
                 "said by the annotation: Annotated[…, Depends(…)]"
             )
-        if (library := foreign(said.get(parameter.name), parameter.default)) is not None:
-            raise SpecError(
-                f"handler {name}: parameter {parameter.name!r}: {library}; wanted Depends of "
-                "outbox_operator.consumer"
-            )
+        if (wrong := foreign(said.get(parameter.name), parameter.default)) is not None:
+            raise SpecError(f"handler {name}: parameter {parameter.name!r}: {wrong}")
         if parameter.name in depends:
             passed_over = True
             continue
