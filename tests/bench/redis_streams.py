@@ -27,7 +27,7 @@ from bench.conditions import machine
 from bench.latency import Mode
 from bench.measuring import Usage, median, spread
 from bench.redis_bed import RedisBed, a_redis_bed
-from support.options import positive, whole
+from support.options import positive, some_of, whole
 from support.postgres import PostgresServer, running_server
 from support.redis import RedisServer, redis_client
 
@@ -198,20 +198,12 @@ async def _server() -> str:
     return f"Redis {facts['redis_version']}"
 
 
-def parts(text: str) -> list[str]:
-    """Names of parts, in the order in which they run."""
-    wanted = set(text.split(",")) if text else set(PARTS)
-    if unknown := wanted - set(PARTS):
-        raise argparse.ArgumentTypeError(
-            f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
-        )
-    return [name for name in PARTS if name in wanted]
-
-
 def main() -> int:
     """Measure and write; parts that are not measured stay as the file has them."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--parts", type=parts, default="", help="comma-separated; default: all")
+    parser.add_argument(
+        "--parts", type=some_of(PARTS), default="", help="comma-separated; default: all"
+    )
     parser.add_argument("--events", type=whole(1), default=300_000, help="backlog to drain")
     parser.add_argument("--size", type=whole(1), default=512, help="bytes of a payload")
     parser.add_argument("--rounds", type=whole(1), default=3)

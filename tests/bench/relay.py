@@ -23,7 +23,7 @@ from bench import drain, idle, latency, probes, steady, writer_overhead
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
-from support.options import positive, whole
+from support.options import positive, some_of, whole
 from support.postgres import PostgresServer, running_server
 
 OUT: Final = Path("build/bench/relay.json")
@@ -172,21 +172,12 @@ def beside(before: dict[str, Any], again: dict[str, Any]) -> dict[str, Any]:
     return before | again | {"again": noted}
 
 
-def parts(text: str) -> list[str]:
-    """Names of parts, in the order in which they run."""
-    wanted = set(text.split(",")) if text else set(PARTS)
-    unknown = wanted - set(PARTS)
-    if unknown:
-        raise argparse.ArgumentTypeError(
-            f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}"
-        )
-    return [name for name in PARTS if name in wanted]
-
-
 def main() -> int:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--parts", type=parts, default="", help="comma-separated; default: all")
+    parser.add_argument(
+        "--parts", type=some_of(PARTS), default="", help="comma-separated; default: all"
+    )
     parser.add_argument("--events", type=whole(1), default=500_000, help="backlog to drain")
     parser.add_argument("--size", type=whole(1), default=512, help="bytes of a payload")
     parser.add_argument("--rounds", type=whole(1), default=3, help="of the main figure")

@@ -1,9 +1,9 @@
-"""Bounds of numbers on the command lines of measurements and of the delivery checker."""
+"""Numbers and names on the command lines of measurements and of the delivery checker."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 def whole(lowest: int, highest: int | None = None) -> Callable[[str], int]:
@@ -18,6 +18,21 @@ def whole(lowest: int, highest: int | None = None) -> Callable[[str], int]:
         if found < lowest or (highest is not None and found > highest):
             raise argparse.ArgumentTypeError(f"wanted {wanted}, found {text!r}")
         return found
+
+    return parse
+
+
+def some_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """A `type` for argparse: names of some parts, separated by commas, in their order; '': all."""
+    there = list(known)
+
+    def parse(text: str) -> list[str]:
+        wanted = set(text.split(",")) if text else set(there)
+        if unknown := wanted - set(there):
+            raise argparse.ArgumentTypeError(
+                f"no part {', '.join(sorted(unknown))}; there are {', '.join(there)}"
+            )
+        return [name for name in there if name in wanted]
 
     return parse
 
