@@ -75,9 +75,9 @@ STYLE = """\
 /* Tables of figures are wide; on a small screen they scroll by themselves. */
 .md-grid { max-width: 72rem; }
 .md-typeset table:not([class]) { font-size: .7rem; }
-/* Names of fields are read, and copied: where there is room they are not cut. */
+/* Names of fields are cut as seldom as leaves room for what they mean. */
 @media (min-width: 60em) {
-  .md-typeset table:not([class]) td:first-child code { word-break: normal; overflow-wrap: normal; }
+  .md-typeset table:not([class]) td:first-child:has(code) { min-width: 9rem; }
 }
 """
 
