@@ -24,6 +24,7 @@ from support.kube import Kubectl, control_plane, install_crds, kubectl_program, 
 from support.nats import NatsServer
 from support.operator import OperatorProcess, running_operator
 from support.postgres import PostgresServer, running_server
+from support.waiting import wait_until
 
 NAMESPACE: Final = "bench"
 AT_ONCE: Final = 20
@@ -66,6 +67,8 @@ def operator_bed(name: str) -> Iterator[OperatorBed]:
         with running_operator(
             cluster.kubeconfig, log, log_level="INFO", pauses={}, forked=False
         ) as operator:
+            # It leaves a Lease that it never saw alone for a while: somebody may have lost it.
+            wait_until(lambda: operator.metric("outbox_operator_leader") == 1, "leads")
             yield OperatorBed(kubectl, server, nats, operator)
 
 
