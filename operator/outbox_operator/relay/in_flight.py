@@ -22,14 +22,14 @@ class Settled:
 
     Attributes:
         point: The point behind them.
-        rows: How many.
+        rows: Their positions.
         messages: How many of them were published.
         size: Bytes of these.
         born: When their events were created, or committed, in microseconds since 1970.
     """
 
     point: Point
-    rows: int
+    rows: Sequence[int]
     messages: int
     size: int
     born: Sequence[int]
@@ -101,7 +101,7 @@ class PagesInFlight:
         pages = self._pages
         while pages and pages[0].end <= count:
             page = pages.popleft()
-            yield Settled(page.after, len(page.rows), len(page.messages), page.size, page.born)
+            yield Settled(page.after, page.rows, len(page.messages), page.size, page.born)
         if not pages:
             return
         page = pages[0]
@@ -113,7 +113,7 @@ class PagesInFlight:
             page.rows, page.messages = page.rows[len(done) :], page.messages[stored:]
             born, page.born = page.born[:stored], page.born[stored:]
             page.size -= size
-            yield Settled(replace(page.inside, position=done[-1]), len(done), stored, size, born)
+            yield Settled(replace(page.inside, position=done[-1]), done, stored, size, born)
 
     def first_unsettled(self) -> int | None:
         """Return the position of the first message that is not settled; None when all are."""

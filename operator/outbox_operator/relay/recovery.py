@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -94,7 +94,11 @@ class Tail:
 
     Attributes:
         numbered: Number of the last event that the cursor accounts for.
+        dealt_to: Messages up to this sequence are of rows that will not be read again,
+        unless: at one of these positions.
         published: Event id by position, of our messages.
+        sequences: Of these messages, by position, in order.
+        earliest: Smallest number of an event among them, 0 if there is none.
         emission: Number of the last of them, 0 if there is none.
         missing: How many numbers up to it no message has.
         left_out: How many of these no event ever had, because it was not known how far they went.
@@ -109,7 +113,11 @@ class Tail:
     shard: int
     source: str
     numbered: int = 0
+    dealt_to: int = 0
+    unless: Container[int] = ()
     published: dict[int, str] = field(default_factory=dict)
+    sequences: dict[int, int] = field(default_factory=dict)
+    earliest: int = 0
     emission: int = 0
     missing: int = 0
     left_out: int = 0
@@ -144,14 +152,18 @@ class Tail:
             self.left_out += hole
         self.missing += max(0, hole)
         self.emission = max(self.emission, emission)
-        if emission > self.numbered and position not in self.published:
-            self.shown += 1
-        self.published[position] = headers.get(EVENT_ID, "")
+        if sequence > self.dealt_to or position in self.unless:
+            if emission > self.numbered and position not in self.published:
+                self.shown += 1
+            self.published[position] = headers.get(EVENT_ID, "")
+            self.sequences.setdefault(position, sequence)
+            self.earliest = min(self.earliest or emission, emission)
         if key := headers.get(EVENT_KEY, ""):
             name = _order_name(unquote_to_bytes(key), headers.get(REPLAY))
             self.reached[name] = max(position, self.reached.get(name, position))
         if len(self.published) > MOST_SKIPPED:
-            del self.published[next(iter(self.published))]
+            oldest = next(iter(self.published))
+            del self.published[oldest], self.sequences[oldest]
 
 
 def _order_name(key: bytes, replay: str | None) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
@@ -98,7 +99,8 @@ class ShardCursor:
             self.point = settled.point
             self._progress.published(settled.messages)
             self._metrics.published_bytes.inc(settled.size)
-            self._progress.moved(settled.rows)
+            self._progress.moved(len(settled.rows))
+            self._stream.passed(settled.rows)
             if settled.point.upper is None:
                 self._stream.window_read()
 
@@ -133,8 +135,9 @@ class ShardCursor:
             stream_created=stream.created, notice=stream.notice,
         )  # fmt: skip
         grown = checkpoints.with_point(
-            self._checkpoints, cursor, self._system, time.time(), stream.chain.held
-        )
+            self._checkpoints, replace(cursor, stream_sequence=stream.end), self._system,
+            time.time(), stream.chain.held,
+        )  # fmt: skip
         if cursor == self._saved and not dead_letters and grown is None:
             return
         text = None if grown is None else checkpoints.render(grown)

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.adapters.sink import Fence, Owner, Sent, Sink, SinkRun, StreamFacts
 from outbox_operator.reasons import Reason
-from outbox_operator.relay import elsewhere, losses, poison
+from outbox_operator.relay import elsewhere, losses, poison, tail_rows
 from outbox_operator.relay.chain import Chain
 from outbox_operator.relay.fencing import Fencing
 from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.open_tail import OpenTail
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
     MOST_SKIPPED,
     WINDOWS,
     Numbering,
     Tail,
-    fill_holes,
     first_wanted,
     numbering,
     owner_name,
@@ -58,8 +57,6 @@ class ShardStream:
     Attributes:
         chain: What messages name as the number before theirs.
         numbers: Of the last event published.
-        published: Event ids by position of rows that are in the stream and that the cursor does
-            not account for; they will be read once more.
         fence: Whether we publish behind it, and why not.
         max_message_bytes: As the stream last said.
         created: When the stream was created that `known` is about.
@@ -81,7 +78,7 @@ class ShardStream:
         numbers: Numbering,
         numbered: int | None,
         held: int | None,
-        candidates: Callable[[int], Awaitable[Sequence[Candidate]]],
+        candidates: tail_rows.Candidates,
     ) -> None:
         self._owner = Owner(owner_name(system, settings.source, shard), epoch)
         self.numbers = numbers
@@ -89,7 +86,7 @@ class ShardStream:
         self._numbered = numbered
         self._resumed_at = 0
         self._candidates = candidates
-        self.published: dict[int, str] = {}
+        self._open = OpenTail()
         self.max_message_bytes = 0
         self.created = created
         self.notice = notice
@@ -135,16 +132,27 @@ class ShardStream:
         return not (fenced and (self._plain or self._windows_left <= 0))
 
     @property
+    def published(self) -> Mapping[int, str]:
+        """Event ids by position of rows that are in the stream and that the cursor does not
+        account for; they will be read once more."""
+        return self._open.published
+
+    @property
     def known(self) -> int | None:
         """Sequence to store with the cursor."""
-        return self._known
+        return self._open.accounted(self._known)
+
+    @property
+    def end(self) -> int | None:
+        """Sequence up to which the stream has all events before the cursor; None: not known."""
+        return self._last
 
     @property
     def tail_is_open(self) -> bool:
         """Whether to store no cursor yet: rows of the tail are still being read once more, and
         what is missing between a point among them and the end could not be counted. Not for long:
         no more is published meanwhile than the next owner can remember."""
-        return bool(self.published) and self.numbers.last - self._resumed_at < _MOST_UNSAVED
+        return len(self._open) > 0 and self.numbers.last - self._resumed_at < _MOST_UNSAVED
 
     def invalidate_facts(self) -> None:
         """Have `refresh` ask again what the stream accepts: it may have been changed."""
@@ -198,6 +206,8 @@ class ShardStream:
             return
         if sent.last_sequence is not None:
             self._last = sent.last_sequence
+            if self.fence.up:
+                self._open.dealt_to = self._last
             self._notice_dropped(self._last)
         elif sent.count and self.fence.up:
             self._last = None
@@ -222,14 +232,22 @@ class ShardStream:
             "message ids: other rows have the same event_id", self._subjects, dropped,
         )  # fmt: skip
 
+    def passed(self, positions: Sequence[int]) -> None:
+        """Record that the cursor has moved behind rows."""
+        if self.published and self._open.met(positions):
+            self._close_tail()
+
     def window_read(self) -> None:
         """Record that everything that was visible at some moment has been read and dealt with."""
         self._windows_left -= 1
         self.chain.window_read()
         if self.published and self._windows_left <= 0:
-            self.published.clear()
-            self._numbered = None
-            self._account()
+            self._close_tail()
+
+    def _close_tail(self) -> None:
+        self._open.clear()
+        self._numbered = None
+        self._account()
 
     def fence_refused(self) -> None:
         """Have `refresh` find out who published behind our last message, or that it is gone."""
@@ -252,6 +270,8 @@ class ShardStream:
         again, self._tail_was_read, self._plain = self._tail_was_read, True, False
         shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
+        self._open.found_end(last)
+        tail.dealt_to, tail.unless = self._open.dealt_to, self.published
         known = self._known or 0
         self._notice_dropped(last)
         if not facts.keeps_tail:
@@ -271,19 +291,18 @@ class ShardStream:
             async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
-        if tail.forgotten:
-            self._metrics.uncertain.inc(tail.forgotten)
-            log.error(
-                "the database says little of what stream %s holds, as after a restore or a "
-                "failover: %d events behind the cursor are too many to remember, and are sent a "
-                "second time", facts.stream, tail.forgotten,
-                extra={"reason": Reason.TAIL_INCOMPLETE},
-            )  # fmt: skip
-        await self._fill_holes(tail, facts)
+        tail_rows.say_forgotten(tail, facts, self._metrics)
+        if await tail_rows.fill(tail, facts, self._candidates, self._metrics):
+            self.chain.doubted(self.numbers.last)
+        stored = self.numbers.last if self._numbered is None else 0
         self._number_anew(tail, known if moved else last, facts)
         self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
-        self.published.update(tail.published)
+        self._open.add(tail.published, tail.sequences)
+        if not moved:  # else there may be more of ours on subjects of before
+            self._open.dealt_to = last
+        if not again and 0 < tail.earliest <= stored:
+            await tail_rows.leave_out_those_before_the_cursor(self._open, self._candidates)
         self._numbered = numbered if self.published else None
         self._metrics.resumed.inc(len(tail.published))
         self._windows_left = WINDOWS
@@ -306,27 +325,6 @@ class ShardStream:
             self._fence_refused = False
             self.fence.refused(facts, tail)
 
-    async def _fill_holes(self, tail: Tail, facts: StreamFacts) -> None:
-        """Find the rows whose messages are missing in the tail, and say what is not certain."""
-        if not tail.missing:
-            return
-        filled = fill_holes(tail, await self._candidates(max(tail.published)))
-        tail.published.update(filled.published)
-        for position in filled.repeated:
-            del tail.published[position]
-        text = (
-            f"stream {facts.stream} no longer has {tail.missing} messages behind the cursor, whose "
-            f"events need no sending: {len(filled.published)} of them are known by their rows"
-        )
-        again = filled.unsure + len(filled.repeated)
-        if again:
-            self.chain.doubted(self.numbers.last)
-        self._metrics.uncertain.inc(again)
-        if again:
-            text += f"; {again} events are sent although they may have been published before"
-        level = logging.WARNING if again else logging.INFO
-        log.log(level, "%s", text, extra={"reason": Reason.TAIL_INCOMPLETE})
-
     async def _look_for_losses(self, facts: StreamFacts, last: int) -> None:
         """Tell whether the stream is the one we know, with all that it acknowledged.
 
@@ -345,6 +343,7 @@ class ShardStream:
                 await losses.check_end(self._sink, self._subjects, facts, self._tail, known, last)
             return
         self._known = None
+        self._open.made_anew()
         if self.numbers.last:
             self.notice = losses.made_anew(facts)
             log.warning("%s", self.notice, extra={"reason": Reason.STREAM_RECREATED})

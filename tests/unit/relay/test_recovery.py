@@ -58,6 +58,15 @@ def tail(*messages: dict[str, str]) -> Tail:
     return made
 
 
+def test_what_was_dealt_with_is_not_met_again() -> None:
+    made = Tail(2, "/shop/orders", numbered=4, dealt_to=12, unless={101})
+    for sequence, (position, number) in enumerate([(100, 5), (101, 6), (102, 7), (103, 8)], 10):
+        made.add(sequence, "orders.created", ours(position, number))
+    assert list(made.published) == [101, 103]
+    assert made.sequences == {101: 11, 103: 13}
+    assert (made.emission, made.earliest, made.shown, made.missing) == (8, 6, 2, 0)
+
+
 def test_our_messages_tell_position_and_emission() -> None:
     made = tail(ours(7, 41), ours(9, 42), ours(3, 43))
     assert made.published == {7: "id-7", 9: "id-9", 3: "id-3"}

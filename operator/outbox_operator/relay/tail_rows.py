@@ -1,0 +1,77 @@
+"""What the table says of a tail: rows that the stream no longer shows, and rows that are over.
+
+Called by `relay.stream` once it has read a tail; what to decide is in `relay.recovery`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from outbox_operator.adapters.postgres.rows import Candidate
+from outbox_operator.adapters.sink import StreamFacts
+from outbox_operator.reasons import Reason
+from outbox_operator.relay.metrics import RelayMetrics
+from outbox_operator.relay.open_tail import OpenTail
+from outbox_operator.relay.recovery import MOST_SKIPPED, Tail, fill_holes
+
+log = logging.getLogger(__name__)
+
+Candidates = Callable[[int], Awaitable[Sequence[Candidate]]]
+"""Reads every row up to a position that the cursor does not account for."""
+
+
+def say_forgotten(tail: Tail, facts: StreamFacts, metrics: RelayMetrics) -> None:
+    """Say that a tail has more rows than are remembered, if it has."""
+    if not tail.forgotten:
+        return
+    metrics.uncertain.inc(tail.forgotten)
+    log.error(
+        "the database says little of what stream %s holds, as after a restore or a failover: %d "
+        "events behind the cursor are too many to remember, and are sent a second time",
+        facts.stream, tail.forgotten, extra={"reason": Reason.TAIL_INCOMPLETE},
+    )  # fmt: skip
+
+
+async def fill(
+    tail: Tail, facts: StreamFacts, candidates: Candidates, metrics: RelayMetrics
+) -> int:
+    """Find the rows whose messages are missing in the tail, and say what is not certain.
+
+    Returns:
+        How many events are sent although they may have been published.
+
+    Raises:
+        PostgresError: The database does not answer.
+    """
+    if not (tail.missing and tail.published):
+        return 0
+    filled = fill_holes(tail, await candidates(max(tail.published)))
+    tail.published.update(filled.published)
+    for position in filled.repeated:
+        del tail.published[position]
+    text = (
+        f"stream {facts.stream} no longer has {tail.missing} messages behind the cursor, whose "
+        f"events need no sending: {len(filled.published)} of them are known by their rows"
+    )
+    again = filled.unsure + len(filled.repeated)
+    metrics.uncertain.inc(again)
+    if again:
+        text += f"; {again} events are sent although they may have been published before"
+    level = logging.WARNING if again else logging.INFO
+    log.log(level, "%s", text, extra={"reason": Reason.TAIL_INCOMPLETE})
+    return again
+
+
+async def leave_out_those_before_the_cursor(tail: OpenTail, candidates: Candidates) -> None:
+    """Leave out rows of a tail that will not be read again.
+
+    A relay that dies while it reads a tail once more may have saved a point that is behind rows
+    which it published itself, and before rows which it had found: these come first in the stream.
+
+    Raises:
+        PostgresError: The database does not answer.
+    """
+    waiting = await candidates(max(tail.published))
+    if len(waiting) < MOST_SKIPPED:
+        tail.keep({row.position for row in waiting})
