@@ -82,6 +82,16 @@ class Backoff:
         self._failures = 0
 
 
+def cancellations() -> int:
+    """Return how often this task was asked to end; to be compared with what it was before.
+
+    Before Python 3.13 a task group in which a task fails while it ends leaves one behind, though
+    nobody asked for anything.
+    """
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
 async def heed_cancellation(work: Awaitable[T]) -> T:
     """Await something that may lose the cancellation of this task, and raise it all the same.
 
@@ -89,10 +99,9 @@ async def heed_cancellation(work: Awaitable[T]) -> T:
     cancellation, and forgets that (nats-py is built on it): the task goes on for ever, and so does
     who waits for its end. `asyncio.timeout` does not.
     """
-    task = asyncio.current_task()
-    before = task.cancelling() if task is not None else 0
+    before = cancellations()
     result = await work
-    if task is not None and task.cancelling() > before:
+    if cancellations() > before:
         raise asyncio.CancelledError
     return result
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
+from outbox_operator import aio
 from outbox_operator.adapters.postgres.inbox import Borrowed, Handle, Record, in_transaction
 from outbox_operator.adapters.postgres.inbox_errors import HandledInVainError
 from outbox_operator.consumer import events
@@ -77,7 +78,7 @@ class HandlerCalls:
             connection=connection if self._handler.wants_connection else None,  # type: ignore[arg-type]
             _headers=first.event.headers,
         )
-        started = time.perf_counter()
+        started, asked_before = time.perf_counter(), aio.cancellations()
         try:
             if len(items) == 1:
                 return (await self._handler.handle(first.event, context),)
@@ -85,8 +86,8 @@ class HandlerCalls:
         except HandlerUnavailableError:
             raise
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            is_asked = aio.cancellations() > asked_before
+            if isinstance(error, asyncio.CancelledError) and is_asked:
                 raise  # ours: the process stops
             return [failure(error)] * len(items)
         finally:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+from outbox_operator import aio
 from outbox_operator.client import encoding
 from outbox_operator.consumer import disposition
 from outbox_operator.consumer.handlers.python import PythonHandler, failure
@@ -198,6 +199,7 @@ class RunningHandlers:
             _headers=events[0].headers,
         )
         outcomes: Sequence[Outcome]
+        asked_before = aio.cancellations()
         try:
             if len(events) == 1:
                 outcomes = [await self._handler.handle(events[0], context)]
@@ -206,8 +208,8 @@ class RunningHandlers:
         except HandlerUnavailableError:
             raise
         except BaseException as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            is_asked = aio.cancellations() > asked_before
+            if isinstance(error, asyncio.CancelledError) and is_asked:
                 raise  # it is the test that ends
             outcomes = [failure(error)] * len(events)
         return [self._handled(outcome, attempt) for outcome in outcomes]

@@ -32,13 +32,10 @@ from outbox_operator.plan.status.conditions import (
 )
 from outbox_operator.plan.status.full_stream import full_part, fullness
 from outbox_operator.plan.status.pipeline import (
-    foreign_publisher_part,
-    lagging_part,
-    lost_events_part,
     outbox_status,
     progress_part,
     relay_status,
-    unfenced_part,
+    rows_parts,
 )
 from outbox_operator.plan.status.workload import Replicas
 from outbox_operator.reasons import Reason
@@ -94,11 +91,8 @@ def of_pipeline(
     if relay.status == "True":
         relay = progress_part(relay, rows)
     relay = full_part(relay, fullness(stream.spec, state, (), None))
-    informs = (lagging_part, foreign_publisher_part, unfenced_part)
-    parts = [
-        ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED), of_stream, relay,
-        *(part(rows) for part in informs), lost_events_part(rows, state),
-    ]  # fmt: skip
+    reachable = ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED)
+    parts = [reachable, of_stream, relay, *rows_parts(rows, state)]
     status = OutboxPipelineStatus(
         outbox=outbox_status(rows),
         relay=relay_status(None, None, rows, pods, restarts),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
+from outbox_operator import aio
 from outbox_operator.consumer import error_text
 from outbox_operator.consumer.handlers import binding, deadline, hooks, signatures
 from outbox_operator.consumer.handlers.dependencies import Dependencies
@@ -296,7 +297,7 @@ class PythonHandler:
 
     async def _within(self, call: _Call, given: Any, context: Context) -> object:
         """Return the function's answer, or what follows when there is none in time."""
-        started = time.monotonic()
+        started, asked_before = time.monotonic(), aio.cancellations()
         context.deadline = started + call.timeout
         try:
             if call.is_async:
@@ -316,8 +317,7 @@ class PythonHandler:
                 raise
             return answered
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if aio.cancellations() > asked_before:
                 raise  # it is us who want to end
             return RetryAfter(reason="the function ended with CancelledError")
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from outbox_operator.aio import wait
+from outbox_operator.aio import cancellations, wait
 from outbox_operator.controller.metrics import OperatorMetrics
 from outbox_operator.controller.runtime.reconciler import ObjectKey, Reconciler, ReconcileResult
 from outbox_operator.controller.runtime.schedule import Schedule, Turn, Urgency
@@ -191,6 +191,7 @@ class WorkQueue:
     async def _reconcile(self, turn: Turn) -> tuple[ReconcileResult, str]:
         reconciler = self._reconcilers[turn.key.kind]
         limit = asyncio.timeout(self._pass_timeout_seconds)
+        asked_before = cancellations()
         try:
             async with limit:
                 result = await reconciler.reconcile(turn.key, turn.trigger)
@@ -205,7 +206,7 @@ class WorkQueue:
             log.warning("pass failed: something in it timed out", exc_info=True)
             return ReconcileResult(self._retry_ceiling_seconds, failed=True), "error"
         except asyncio.CancelledError:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if cancellations() > asked_before:
                 raise
             log.exception("pass failed: something in it was cancelled by mistake")
             return ReconcileResult(failed=True), "defect"

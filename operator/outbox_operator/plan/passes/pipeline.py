@@ -30,14 +30,10 @@ from outbox_operator.plan.status.conditions import Part, as_before, failed, unkn
 from outbox_operator.plan.status.full_stream import Fullness, full_part
 from outbox_operator.plan.status.pipeline import (
     foreign_cursor_part,
-    foreign_publisher_part,
-    lagging_part,
-    lost_events_part,
     outbox_status,
-    positions_moved_part,
     progress_part,
     relay_status,
-    unfenced_part,
+    rows_parts,
 )
 from outbox_operator.plan.status.sampled import of_pipeline
 from outbox_operator.plan.status.workload import Replicas, WorkloadResult
@@ -206,12 +202,7 @@ def relay_result(
     part = full_part(part, full)
     if database.foreign is not None:
         part = foreign_cursor_part(database.foreign, pipeline.meta)
-    informing: tuple[Part, ...] = ()
-    if sample is not None:
-        informing = (
-            lagging_part(sample), foreign_publisher_part(sample), unfenced_part(sample),
-            lost_events_part(sample, stream), positions_moved_part(sample),
-        )  # fmt: skip
+    informing = () if sample is None else rows_parts(sample, stream)
     before = status.relay
     moved = before is not None and relay.publishedTotal != before.publishedTotal
     return RelayResult(

@@ -145,6 +145,19 @@ def unfenced_part(numbers: OutboxNumbers) -> Part:
     return info(ConditionType.UNFENCED, False, Reason.FENCED)
 
 
+def rows_parts(numbers: OutboxNumbers, stream: StreamState | None) -> tuple[Part, ...]:
+    """Say everything about an outbox that may be worth a look, and decides nothing.
+
+    Args:
+        numbers: Of the outbox.
+        stream: As it is; None: not known.
+    """
+    return (
+        lagging_part(numbers), foreign_publisher_part(numbers), unfenced_part(numbers),
+        lost_events_part(numbers, stream), positions_moved_part(numbers),
+    )  # fmt: skip
+
+
 def lost_events_part(numbers: OutboxNumbers, stream: StreamState | None) -> Part:
     """Whether the stream lost what it had acknowledged; informs, because the relay heals it.
 

@@ -87,6 +87,17 @@ def test_what_is_known() -> None:
     assert found.consumers[0].ready_pods == 1
 
 
+def test_what_is_worth_a_look_is_said() -> None:
+    moved = replace(ROWS, position_notice="SequenceBehind: moved on by 7")
+    found = statuses.of_pipeline(
+        RESOURCES.pipelines[0], RESOURCES.stream_of(RESOURCES.pipelines[0]), moved, NO_STREAM, RUNS,
+        NOW,
+    )  # fmt: skip
+    said = {each["type"]: (each["status"], each["message"]) for each in found["conditions"]}
+    assert said["PositionsMoved"] == ("True", "moved on by 7")
+    assert {"Lagging", "ForeignPublisher", "Unfenced", "StreamLostEvents"} <= said.keys()
+
+
 def of_smallest(relay: dict[str, Any], consumer: dict[str, Any]) -> Resources:
     """The example with other fields of its relay and its consumer."""
     document = yaml.safe_load((ROOT / "examples/smallest/pipeline.yaml").read_text())

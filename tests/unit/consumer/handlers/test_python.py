@@ -143,6 +143,24 @@ async def test_a_cancellation_of_its_own_is_a_failure_like_others() -> None:
     assert await ask(careless) == RetryAfter(None, "the function ended with CancelledError")
 
 
+async def test_a_task_group_that_failed_before_is_nobody_who_asks_to_end() -> None:
+    """Before Python 3.13 it leaves the task as one that was asked to."""
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def grouped(event: ReceivedEvent, context: Context) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    async def careless(event: ReceivedEvent, context: Context) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ExceptionGroup):
+        await ask(grouped)
+    assert await ask(careless) == RetryAfter(None, "the function ended with CancelledError")
+
+
 async def test_a_cancelled_handling_ends() -> None:
     started = asyncio.Event()
 
