@@ -138,10 +138,10 @@ def _trust_transforms() -> None:
 
 def _forget_holes() -> None:
     """What the stream does not show was not published."""
-    from outbox_operator.relay import stream
+    from outbox_operator.relay import tail_rows
     from outbox_operator.relay.recovery import Filled
 
-    stream.fill_holes = lambda tail, waiting: Filled({}, frozenset(), 0)  # type: ignore[attr-defined]
+    tail_rows.fill_holes = lambda tail, waiting: Filled({}, frozenset(), 0)  # type: ignore[attr-defined]
 
 
 def _full_is_poison() -> None:
