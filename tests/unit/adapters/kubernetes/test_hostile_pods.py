@@ -38,9 +38,9 @@ class Api:
                 return web.Response(status=307, headers={"Location": "/api/v1/secrets"})
         response = web.StreamResponse(status=500 if self.says == "error" else 200)
         await response.prepare(request)
-        line = b"a\n" if self.says == "lines" else b"a" * 8
+        line = b"a" * 31 + b"\n" if self.says == "lines" else b"a" * 32
         for _ in range(200):
-            await response.write(line * 65536)
+            await response.write(line * 16384)
             self.sent += 1
         return response
 
