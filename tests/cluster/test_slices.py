@@ -187,7 +187,8 @@ async def test_one_owner_of_each_namespace_while_processes_die_and_slices_change
 
 
 PIPELINE = "OutboxPipeline"
-PIPELINES = 50
+PIPELINES = 15
+"""`make bench-slices` does it with thousands."""
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def exporters(pair: Sequence[OperatorProcess], namespace: str) -> int:
     return sum(bool(one.process and one.samples(name, namespace=namespace)) for one in pair)
 
 
-async def test_fifty_pipelines_on_three_slices_and_one_leader_dies(
+async def test_pipelines_on_three_slices_go_on_when_one_leader_dies(
     pair: tuple[OperatorProcess, OperatorProcess],
     kubectl: Kubectl,
     namespaces: tuple[str, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -29,11 +30,17 @@ def test_an_id_is_there_once() -> None:
     assert sorted(ids) == sorted(set(ids))
 
 
+@functools.cache
+def functions(file: str) -> frozenset[str]:
+    """Names of the functions of a module."""
+    found = re.findall(r"^(?:async )?def (\w+)", (ROOT / file).read_text(), re.MULTILINE)
+    return frozenset(found)
+
+
 @pytest.mark.parametrize(("fault", "held_by"), [(row[0], row[2]) for row in rows()])
 def test_the_tests_named_exist(fault: str, held_by: str) -> None:
     named = TEST.findall(held_by)
     assert ", ".join(f"`{file}::{name}`" for file, name in named) == held_by
     for file, name in named:
-        functions = re.findall(r"^(?:async )?def (\w+)", (ROOT / file).read_text(), re.MULTILINE)
         assert name.startswith("test_")
-        assert name in functions, f"{fault}: {file} has no {name}"
+        assert name in functions(file), f"{fault}: {file} has no {name}"
