@@ -141,7 +141,10 @@ def _forget_holes() -> None:
     from outbox_operator.relay import tail_rows
     from outbox_operator.relay.recovery import Filled
 
-    tail_rows.fill_holes = lambda tail, waiting: Filled({}, frozenset(), 0)  # type: ignore[attr-defined]
+    def fill_none(tail: Any, waiting: Any, found: Any = None) -> Filled:
+        return Filled({}, frozenset(), 0)
+
+    vars(tail_rows)["fill_holes"] = fill_none
 
 
 def _full_is_poison() -> None:

@@ -114,7 +114,7 @@ class RelayLoop:
             numbers=Numbering(cursor.emission, cursor.emission_gaps),
             numbered=checkpoints.emission_at(points, cursor),
             held=points[-1].held if points else None,
-            candidates=self._candidates,
+            candidates=self._candidates, waiting=self._waiting,
         )  # fmt: skip
         self._cursor = ShardCursor(
             store, self._stream, progress, metrics,
@@ -326,6 +326,14 @@ class RelayLoop:
             Snapshot.parse(point.lower).bound(),
             None if point.upper is None else Snapshot.parse(point.upper).bound(),
             done=point.position, last=last, most=MOST_SKIPPED,
+        )  # fmt: skip
+
+    async def _waiting(self, positions: Sequence[int]) -> Set[int]:
+        point = self._cursor.point
+        return await self._store.waiting(
+            Snapshot.parse(point.lower).bound(),
+            None if point.upper is None else Snapshot.parse(point.upper).bound(),
+            done=point.position, positions=positions,
         )  # fmt: skip
 
     def _largest(self) -> int:

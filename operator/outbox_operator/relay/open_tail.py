@@ -26,7 +26,8 @@ class OpenTail:
     published: dict[int, str] = field(default_factory=dict)
     dealt_to: int = 0
     _sequences: dict[int, int] = field(default_factory=dict)
-    """By position, in order; rows whose messages are gone from the stream have none."""
+    """Of the message of ours before each, by position; 0: it is the first one. Rows whose messages
+    are gone have none."""
 
     def __len__(self) -> int:
         return len(self.published)
@@ -36,7 +37,7 @@ class OpenTail:
 
         Args:
             published: Event id by position.
-            sequences: Of those that it holds, in order.
+            sequences: Of the message of ours before each that it holds, 0 for the first, in order.
         """
         self.published.update(published)
         self._sequences.update(
@@ -79,7 +80,8 @@ class OpenTail:
         Args:
             known: Up to which it did before these rows were found.
         """
-        first = next(iter(self._sequences.values()), None)
-        if first is None or len(self._sequences) < len(self.published):
-            return known  # rows without a message are known by the numbers behind that one only
-        return max(first - 1, known or 0)
+        before = min(self._sequences.values(), default=0)
+        if not before or len(self._sequences) < len(self.published):
+            return known  # what no message shows is found again by what is missing behind that
+        # A message of ours, as that one is: if ours end before it some day, it is looked up.
+        return max(before, known or 0)

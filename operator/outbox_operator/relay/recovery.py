@@ -34,6 +34,7 @@ from outbox_operator.wire.headers import (
     EVENT_KEY,
     EVENT_SOURCE,
     POSITION,
+    PREDECESSOR,
     REPLAY,
     SHARD,
 )
@@ -97,10 +98,17 @@ class Tail:
         dealt_to: Messages up to this sequence are of rows that will not be read again,
         unless: at one of these positions.
         published: Event id by position, of our messages.
-        sequences: Of these messages, by position, in order.
+        sequences: Of the one of ours before each of these messages, by position, in order; 0 for
+            the first.
+        end: Sequence of the last of ours.
         earliest: Smallest number of an event among them, 0 if there is none.
         emission: Number of the last of them, 0 if there is none.
         missing: How many numbers up to it no message has.
+        doubted: Whether numbers that are missing need not be of rows up to the last position
+            shown: a message names the number before it, so the stream may have dropped some or
+            have them twice; or positions begin anew behind a hole, which may be the end of a window
+            that went further.
+        at: Position of the last of them.
         left_out: How many of these no event ever had, because it was not known how far they went.
         shown: Rows that messages with higher numbers than the cursor's are of.
         reached: The largest position of each key, which is named by its digest; of a key's copies
@@ -117,9 +125,12 @@ class Tail:
     unless: Container[int] = ()
     published: dict[int, str] = field(default_factory=dict)
     sequences: dict[int, int] = field(default_factory=dict)
+    end: int = 0
     earliest: int = 0
     emission: int = 0
     missing: int = 0
+    doubted: bool = False
+    at: int = -(2**63)
     left_out: int = 0
     shown: int = 0
     reached: dict[bytes, int] = field(default_factory=dict)
@@ -151,13 +162,16 @@ class Tail:
         if hole >= EMISSION_GAP:
             self.left_out += hole
         self.missing += max(0, hole)
+        self.doubted |= PREDECESSOR in headers or (hole > 0 and position < self.at)
+        self.at = position
         self.emission = max(self.emission, emission)
         if sequence > self.dealt_to or position in self.unless:
             if emission > self.numbered and position not in self.published:
                 self.shown += 1
             self.published[position] = headers.get(EVENT_ID, "")
-            self.sequences.setdefault(position, sequence)
+            self.sequences.setdefault(position, self.end)
             self.earliest = min(self.earliest or emission, emission)
+        self.end = sequence
         if key := headers.get(EVENT_KEY, ""):
             name = _order_name(unquote_to_bytes(key), headers.get(REPLAY))
             self.reached[name] = max(position, self.reached.get(name, position))
@@ -196,7 +210,9 @@ class Filled:
     unsure: int
 
 
-def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
+def fill_holes(
+    tail: Tail, waiting: Sequence[Candidate], found: Mapping[int, str] | None = None
+) -> Filled:
     """Decide which rows are those whose messages are missing in the tail.
 
     A row is never taken for published when the count says that one of its like was not: to send
@@ -205,10 +221,13 @@ def fill_holes(tail: Tail, waiting: Sequence[Candidate]) -> Filled:
     Args:
         waiting: Every row up to the last position that the tail shows which the cursor does not
             account for; if these are too many, `MOST_SKIPPED` of them.
+        found: Event id by position of rows that are known already, and their holes not counted.
     """
-    hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
     all_ = len(waiting) < MOST_SKIPPED
-    known = all_ and not tail.left_out
+    if found:
+        waiting = [row for row in waiting if found.get(row.position) != row.event_id]
+    hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
+    known = all_ and not (tail.left_out or tail.doubted)
     # Then missing messages may be of rows that are gone, and hidden ones new at their positions.
     lost = all_ and len(waiting) - len(hidden) < tail.shown
     if known and not lost and len(hidden) == tail.missing:

@@ -134,10 +134,7 @@ class ShardCursor:
             stream_sequence=stream.known, remark=stream.fence.remark,
             stream_created=stream.created, notice=stream.notice,
         )  # fmt: skip
-        grown = checkpoints.with_point(
-            self._checkpoints, replace(cursor, stream_sequence=stream.end), self._system,
-            time.time(), stream.chain.held,
-        )  # fmt: skip
+        grown = self._with_point(cursor)
         if cursor == self._saved and not dead_letters and grown is None:
             return
         text = None if grown is None else checkpoints.render(grown)
@@ -158,6 +155,21 @@ class ShardCursor:
                 )  # fmt: skip
             if self._blocks_keys and letter.key:
                 self.blocked_keys.add(letter.key)
+
+    def _with_point(self, cursor: Cursor) -> tuple[checkpoints.Checkpoint, ...] | None:
+        """Return the points to go back to with a cursor among them; None: it is to be none.
+
+        While rows of a tail are left, messages of some are before the end of the stream, and would
+        not be found from there; only a doubt that nothing else remembers is worth that.
+        """
+        held = self._stream.chain.held
+        remembered = self._checkpoints[-1].held if self._checkpoints else None
+        if self._stream.published and held == remembered:
+            return None
+        return checkpoints.with_point(
+            self._checkpoints, replace(cursor, stream_sequence=self._stream.end), self._system,
+            time.time(), held,
+        )  # fmt: skip
 
     async def go_back(self, lost: StreamRolledBackError) -> None:
         """Store the newest point that the stream still has all events of, for the next session.

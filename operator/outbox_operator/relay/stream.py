@@ -53,6 +53,7 @@ class ShardStream:
         held: Number of the last event that the stream is known to have taken; None: that is no
             other one than the last published.
         candidates: Reads every row up to a position that the cursor does not account for.
+        waiting: Tells which rows at some positions it does not account for.
 
     Attributes:
         chain: What messages name as the number before theirs.
@@ -79,13 +80,14 @@ class ShardStream:
         numbered: int | None,
         held: int | None,
         candidates: tail_rows.Candidates,
+        waiting: tail_rows.Waiting,
     ) -> None:
         self._owner = Owner(owner_name(system, settings.source, shard), epoch)
         self.numbers = numbers
         self.chain = Chain(held)
         self._numbered = numbered
         self._resumed_at = 0
-        self._candidates = candidates
+        self._candidates, self._waiting = candidates, waiting
         self._open = OpenTail()
         self.max_message_bytes = 0
         self.created = created
@@ -246,7 +248,6 @@ class ShardStream:
 
     def _close_tail(self) -> None:
         self._open.clear()
-        self._numbered = None
         self._account()
 
     def fence_refused(self) -> None:
@@ -267,7 +268,7 @@ class ShardStream:
         if await self._sink.shut_out(self._owner, self._subjects, found):
             found = await self._sink.last_of(self._subjects)
         last = found.sequence if found is not None else 0
-        again, self._tail_was_read, self._plain = self._tail_was_read, True, False
+        again, self._plain = self._tail_was_read, False
         shown = tail.number_in(found.headers) if found is not None else 0
         await self._look_for_losses(facts, last)
         self._open.found_end(last)
@@ -283,6 +284,7 @@ class ShardStream:
             self.chain.seen(shown)
             if self._known is None:
                 self._known = last  # so that nobody takes the shard for one that never published
+            self._tail_was_read = True
             return
         after = first_wanted(self._known, last)
         if moved := await elsewhere.was_published(self._sink, self._subjects, tail, known, last):
@@ -292,23 +294,24 @@ class ShardStream:
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
         tail_rows.say_forgotten(tail, facts, self._metrics)
-        if await tail_rows.fill(tail, facts, self._candidates, self._metrics):
+        if await tail_rows.fill(tail, facts, self._candidates, self._metrics, self.published):
             self.chain.doubted(self.numbers.last)
         stored = self.numbers.last if self._numbered is None else 0
         self._number_anew(tail, known if moved else last, facts)
         self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
+        self._numbered = None  # holes up to here are dealt with: rows of them are in there
+        before = len(self._open)
         self._open.add(tail.published, tail.sequences)
         if not moved:  # else there may be more of ours on subjects of before
             self._open.dealt_to = last
-        if not again and 0 < tail.earliest <= stored:
-            await tail_rows.leave_out_those_before_the_cursor(self._open, self._candidates)
-        self._numbered = numbered if self.published else None
-        self._metrics.resumed.inc(len(tail.published))
+        if self.published and not again and 0 < tail.earliest <= stored:
+            await tail_rows.leave_out_those_before_the_cursor(self._open, self._waiting)
+        self._metrics.resumed.inc(max(0, len(self._open) - before))
         self._windows_left = WINDOWS
         # A shard that never published is as clear as one whose end is where the cursor says.
         self._plain = not again and not tail.published and (moved or last == known)
-        self._last = last
+        self._last, self._tail_was_read = last, True
         if self._ordered:  # else applications may well publish by themselves
             self._metrics.foreign.inc(tail.foreign)
         if not self.published:
@@ -339,8 +342,10 @@ class ShardStream:
         if created is None or known is None:
             return
         if created == facts.created:
-            if last < known:
-                await losses.check_end(self._sink, self._subjects, facts, self._tail, known, last)
+            # What was published while the tail is open is known to be there, and not yet saved.
+            held = max(known, self._open.dealt_to)
+            if last < held:
+                await losses.check_end(self._sink, self._subjects, facts, self._tail, held, last)
             return
         self._known = None
         self._open.made_anew()

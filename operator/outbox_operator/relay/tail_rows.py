@@ -6,14 +6,14 @@ Called by `relay.stream` once it has read a tail; what to decide is in `relay.re
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 
 from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.adapters.sink import StreamFacts
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.open_tail import OpenTail
-from outbox_operator.relay.recovery import MOST_SKIPPED, Tail, fill_holes
+from outbox_operator.relay.recovery import Tail, fill_holes
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +34,16 @@ def say_forgotten(tail: Tail, facts: StreamFacts, metrics: RelayMetrics) -> None
 
 
 async def fill(
-    tail: Tail, facts: StreamFacts, candidates: Candidates, metrics: RelayMetrics
+    tail: Tail,
+    facts: StreamFacts,
+    candidates: Candidates,
+    metrics: RelayMetrics,
+    found: Mapping[int, str],
 ) -> int:
     """Find the rows whose messages are missing in the tail, and say what is not certain.
+
+    Args:
+        found: Event id by position of rows that an earlier reading of the tail found.
 
     Returns:
         How many events are sent although they may have been published.
@@ -46,7 +53,7 @@ async def fill(
     """
     if not (tail.missing and tail.published):
         return 0
-    filled = fill_holes(tail, await candidates(max(tail.published)))
+    filled = fill_holes(tail, await candidates(max(tail.published)), found)
     tail.published.update(filled.published)
     for position in filled.repeated:
         del tail.published[position]
@@ -63,7 +70,11 @@ async def fill(
     return again
 
 
-async def leave_out_those_before_the_cursor(tail: OpenTail, candidates: Candidates) -> None:
+Waiting = Callable[[Sequence[int]], Awaitable[Set[int]]]
+"""Tells which rows at these positions the cursor does not account for."""
+
+
+async def leave_out_those_before_the_cursor(tail: OpenTail, waiting: Waiting) -> None:
     """Leave out rows of a tail that will not be read again.
 
     A relay that dies while it reads a tail once more may have saved a point that is behind rows
@@ -72,6 +83,4 @@ async def leave_out_those_before_the_cursor(tail: OpenTail, candidates: Candidat
     Raises:
         PostgresError: The database does not answer.
     """
-    waiting = await candidates(max(tail.published))
-    if len(waiting) < MOST_SKIPPED:
-        tail.keep({row.position for row in waiting})
+    tail.keep(await waiting(list(tail.published)))

@@ -7,11 +7,14 @@ to say so, or each next relay reads a longer stretch of the stream.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
 from outbox_operator.relay import checkpoints
-from support.relaying import Outbox, check_delivery
+from support.nats import NatsServer, connected
+from support.relaying import FORGETFUL, Outbox, an_outbox, check_delivery
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -100,6 +103,128 @@ async def test_a_point_to_go_back_to_names_the_end_of_the_stream(outbox: Outbox)
     assert HALF + 1 in dict(found)
     await outbox.connection.execute("DELETE FROM outbox.events WHERE partition_key = 'bad'")
     check_delivery(await outbox.stored(HALF + 1), await outbox.event_ids())
+
+
+async def test_a_point_with_rows_left_is_no_point_to_go_back_to(
+    database: str, tmp_path: Path
+) -> None:
+    """What is found is before the end that such a point would name, and not found from there."""
+    with NatsServer() as server:
+        async with an_outbox(database, server, tmp_path) as outbox:
+            relay = await outbox.relay(on_poison="Skip").start().active()
+            await outbox.add("a")
+            before = {**await outbox.saved(1), "checkpoints": ""}
+            async with outbox.session() as slow:
+                late = slow.transaction()
+                await late.start()
+                await outbox.add("bad", headers="[]", on=slow)
+                await outbox.fill(HALF)
+                await outbox.saved(HALF + 1)
+                await outbox.forget_saves(relay, before)
+                await late.commit()
+            relay = await outbox.relay(on_poison="Skip").start().active()
+            await eventually(outbox.dead_letters, "a dead letter")
+            await outbox.saved(HALF + 1)
+            server.stop()
+            server.copy_store()
+            server.start()
+            await outbox.fill(10)
+            await outbox.saved(HALF + 11)
+            server.kill()
+            server.restore_store()
+            server.start()
+            await outbox.stored(HALF + 11)
+            await outbox.idle(relay)
+            stored = sorted(message.event_id for message in await outbox.stored())
+            await outbox.connection.execute("DELETE FROM outbox.events WHERE partition_key = 'bad'")
+            assert stored == sorted(await outbox.event_ids())
+
+
+async def test_a_second_read_in_a_session_counts_no_hole_twice(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    """A hole whose row was passed is not one more row that was published."""
+    last_values = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
+    async with an_outbox(database, nats_server, tmp_path, **last_values) as outbox:
+        by_key = f"{outbox.prefix}.{{partition_key}}"
+        before = await outbox.cursor()
+        relay = outbox.relay(subject=by_key, on_poison="Skip")
+        async with outbox.session() as slow:
+            late = slow.transaction()
+            await outbox.add("shown")
+            await outbox.add("k")  # of this no message is left
+            await late.start()
+            await outbox.add("bad", headers="[]", on=slow)
+            await outbox.add("new", on=slow)
+            await outbox.add("k")
+            await relay.start().active()
+            await outbox.saved(3)
+            await outbox.forget_saves(relay, before)
+            await late.commit()
+        relay = await outbox.relay(subject=by_key, on_poison="Halt").start().active()
+        await eventually(lambda: relay.metric("halted") == 1, "halted")
+        # The fence is refused once, so that the stream is read again.
+        async with connected(nats_server) as client:
+            await client.jetstream().publish(f"{outbox.prefix}.foreign", b"0")
+        await outbox.connection.execute("DELETE FROM outbox.events WHERE partition_key = 'bad'")
+        await outbox.idle(relay)
+        assert relay.metric("fence_losses_total") == 1
+        assert "new" in [message.key for message in await outbox.stored()]
+
+
+SAVES = """
+CREATE TABLE saves AS SELECT clock_timestamp() AS at, c.* FROM outbox.cursors c WHERE false;
+CREATE FUNCTION remember() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO public.saves SELECT clock_timestamp(), NEW.*;
+    RETURN NEW; END $$;
+CREATE TRIGGER remember AFTER UPDATE ON outbox.cursors FOR EACH ROW EXECUTE FUNCTION remember();
+"""
+
+
+@pytest.mark.parametrize("then", ["subjects change", "ours are purged"])
+async def test_what_a_cursor_among_such_rows_names_is_ours(
+    database: str, nats_server: NatsServer, tmp_path: Path, then: str
+) -> None:
+    """Another message there would look as if the stream had lost what it acknowledged."""
+    async with an_outbox(database, nats_server, tmp_path, **FORGETFUL) as outbox:
+        old, new = (f"{outbox.prefix}.{name}.{{event_type}}" for name in ("old", "new"))
+        await outbox.connection.execute(SAVES)
+        relay = await outbox.relay(on_poison="Skip", subject=old).start().active()
+        await outbox.add("a")
+        before = await outbox.saved(1)
+        async with outbox.session() as slow, connected(nats_server) as client:
+            late = slow.transaction()
+            await late.start()
+            await outbox.add("bad", headers="[]", on=slow)
+            for number in range(12):
+                await outbox.fill(249)
+                await outbox.saved(1 + 249 * (number + 1))
+                for _ in range(3):
+                    await client.jetstream().publish(f"{outbox.prefix}.mine", b"")
+            await outbox.forget_saves(relay, before)
+            await late.commit()
+        relay = await outbox.relay(on_poison="Skip", subject=old).start().active()
+        await eventually(outbox.dead_letters, "a dead letter")
+        await outbox.saved(2989)
+        saves = await outbox.connection.fetch(
+            "SELECT * FROM saves WHERE snapshot_to IS NOT NULL AND stream_sequence < emission "
+            "ORDER BY at"
+        )
+        await outbox.forget_saves(relay, saves[0])  # it died with the dead letter's
+        if then == "ours are purged":
+            async with connected(nats_server) as client:
+                await client.jetstream().purge_stream(
+                    outbox.prefix, subject=f"{outbox.prefix}.old.>"
+                )
+        subject = new if then == "subjects change" else old
+        relay = await outbox.relay(subject=subject, on_poison="Skip").start().active()
+        await outbox.fill(10)
+        await outbox.idle(relay)
+        assert "has lost" not in relay.log
+        if then == "subjects change":
+            await outbox.connection.execute("DELETE FROM outbox.events WHERE partition_key = 'bad'")
+            ours = [message for message in await outbox.stored() if message.data]
+            check_delivery(ours, await outbox.event_ids())
 
 
 async def let_go(outbox: Outbox) -> None:

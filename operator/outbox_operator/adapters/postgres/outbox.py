@@ -252,6 +252,19 @@ class OutboxStore(Session):
             )  # fmt: skip
         return [Candidate(*record) for record in records]
 
+    async def waiting(
+        self, unseen: Bound, upper: Bound | None, *, done: int, positions: Sequence[int]
+    ) -> set[int]:
+        """Which of these rows the cursor does not account for; arguments as `candidates` takes."""
+        bound = upper or Bound("", ())
+        async with self._statement():
+            records = await self._connection.fetch(
+                self._sql("relay_waiting"),
+                self._shard, unseen.from_xid, unseen.open_xids, bound.from_xid or None,
+                bound.open_xids, done, positions,
+            )  # fmt: skip
+        return {record[0] for record in records}
+
     async def _read(self, sql: str, way: Way, *arguments: object) -> list[asyncpg.Record]:
         """Read rows; a page that takes long is given up early where there is a surer way."""
         async with self._statement():
