@@ -57,7 +57,7 @@ async def test_what_was_there_before_is_worked_on_at_the_start(
 async def test_many_namespaces_watched_one_by_one(
     start: Start, kubectl: Kubectl, namespace: str
 ) -> None:
-    """Each has seven watches, and each of these a connection: more than a pool of a hundred."""
+    """Each has nine watches, and each of these a connection: more than a pool of a hundred."""
     others = [f"{namespace}-{number}" for number in range(39)]
     async with start(OUTBOX_NAMESPACES=",".join([*others, namespace])) as operator:
         await operator.leads()

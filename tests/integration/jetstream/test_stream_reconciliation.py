@@ -16,6 +16,7 @@ from outbox_operator.plan.state import Owner
 from outbox_operator.wire.dead_letters import advisory_subjects
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
+from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -130,6 +131,22 @@ async def test_copies_are_in_sync_at_the_second_pass(admin: JetStreamAdmin, pref
     for desired in (origin, desired_stream(mirror, OWNER), desired_stream(collector, OWNER)):
         assert isinstance(await pass_stream(admin, desired), Create)
         assert await pass_stream(admin, desired) == InSync()
+
+
+@pytest.mark.parametrize("copies", ["mirror", "sources"])
+async def test_what_is_to_be_copied_and_is_not_there_is_said(
+    admin: JetStreamAdmin, prefix: str, copies: str
+) -> None:
+    origin = {"name": f"{prefix}o"}
+    fields: dict[str, Any] = {copies: origin if copies == "mirror" else [origin]}
+    await pass_stream(admin, desired_stream(stream_spec(prefix, **fields), OWNER))
+
+    async def said() -> tuple[str, ...]:
+        found = await admin.stream_info(prefix)
+        return found.not_copied if found is not None else ()
+
+    (word,) = await eventually(said, "the server says so")
+    assert word.startswith(f"{prefix}o (")
 
 
 @pytest.mark.parametrize("field", BASIC)

@@ -22,6 +22,7 @@ from outbox_operator.errors import (
     UnsupportedServerError,
 )
 from support.postgres import PostgresServer, running_server
+from support.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.integration
 
@@ -166,6 +167,21 @@ async def test_no_word_of_the_drivers_state_reaches_anybody(database: str) -> No
         await asyncio.gather(asking, return_exceptions=True)
     for caught in (busy, ended):
         assert caught.value.message == f"PostgreSQL at {target.address}: the connection was lost"
+
+
+async def test_a_server_that_dies_under_a_statement_is_said_in_our_words(database: str) -> None:
+    port = int(urlsplit(database).port or 0)
+    proxy = await TcpProxy(lambda: port).start()
+    target = parse_url(database.replace(f":{port}/", f":{proxy.port}/"))
+    connection = await connect(target, application_name="t")
+    asyncio.get_running_loop().call_later(0.2, proxy.cut)
+    with pytest.raises(PostgresError) as caught, errors(target):
+        await connection.execute("SELECT pg_sleep(30)")
+    await proxy.close()
+    assert caught.value.message in (
+        f"PostgreSQL at {target.address}: the connection was lost",
+        f"PostgreSQL at {target.address}: connection reset by peer",
+    )
 
 
 async def test_options_of_a_url_are_settings_of_the_session(database: str) -> None:

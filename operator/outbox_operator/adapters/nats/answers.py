@@ -77,7 +77,15 @@ def stream(answer: Mapping[str, Any]) -> ObservedStream:
         consumer_count=_number(state, "consumer_count"),
         leader=_text(answer.get("cluster") or {}, "leader"),
         clock=moment(answer.get("ts")),
+        not_copied=_not_copied(answer),
     )
+
+
+def _not_copied(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The origins of a stream that the server cannot read."""
+    origins = [answer.get("mirror") or {}, *(answer.get("sources") or ())]
+    failed = [(one["name"], one["error"]) for one in origins if one.get("error")]
+    return tuple(f"{name} ({_text(error, 'description')})" for name, error in failed)
 
 
 def stream_page(answer: Mapping[str, Any]) -> tuple[list[ObservedStream], int]:

@@ -102,6 +102,9 @@ def translate(
     if isinstance(error, OutboxError):
         return error
     where = f"PostgreSQL at {target.address}"
+    if isinstance(error, pg.ConnectionDoesNotExistError) and error.severity is None:
+        # The driver's own words, with a code that no server sent: somebody hung up meanwhile.
+        return PostgresError(f"{where}: {_cause(error) or 'the connection was lost'}")
     if isinstance(error, pg.PostgresError):
         return _server_error(error, target, where)
     if isinstance(error, pg.TargetServerAttributeNotMatched):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.kubernetes.client import Kube
 from outbox_operator.adapters.kubernetes.objects import ref_of
+from outbox_operator.adapters.kubernetes.transport import WriteConflictError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Meta
 from outbox_operator.plan.kubernetes.contest import is_contested, recent, rests
@@ -19,7 +20,11 @@ from outbox_operator.plan.kubernetes.resources import (
     ResourceId,
     id_of,
 )
+from outbox_operator.plan.kubernetes.surplus import surplus
 from outbox_operator.plan.steps import Applied, Change, Step
+
+_LOOKS: Final = 5
+"""How often a resource is looked at anew that others write while it is put back."""
 
 
 class OwnedResources:
@@ -117,8 +122,7 @@ class OwnedResources:
         async def patch(manifest: Body) -> Body:
             step = added.get(id_of(manifest))
             if step is not None and step.found is not None:
-                version = step.found["metadata"]["resourceVersion"]
-                await self._kube.remove_fields(ref_of(manifest), step.surplus, version)
+                await self._remove(manifest, step.found, step.surplus)
             return await self._kube.apply(manifest)
 
         applied = await execute(planned, create=self._kube.apply, patch=patch, delete=self._delete)
@@ -130,6 +134,26 @@ class OwnedResources:
             elif one.change is Change.DELETED and one.step.found is not None:
                 seen.discard(id_of(one.step.found))
         return applied
+
+    async def _remove(self, manifest: Body, found: Body, added: Sequence[str]) -> None:
+        """Remove what others added to a resource.
+
+        Its places count for the version that they were read from, and the status of a Deployment is
+        written again and again while its pods change: then it is looked at anew.
+        """
+        uid, looks = found["metadata"]["uid"], _LOOKS
+        while added:
+            try:
+                version = found["metadata"]["resourceVersion"]
+                await self._kube.remove_fields(ref_of(manifest), added, version)
+            except WriteConflictError:
+                newer = await self._kube.get(ref_of(manifest))
+                looks -= 1
+                if not looks or newer is None or newer["metadata"]["uid"] != uid:
+                    raise  # the watch brings what there is
+                found, added = newer, [one.pointer for one in surplus(manifest, newer)]
+            else:
+                return
 
     def _note(self, owner: Meta, manifest: Body, *, drift: bool) -> None:
         """One was written: as before, which is a repair whatever it looked like, or otherwise."""

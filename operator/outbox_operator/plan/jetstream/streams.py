@@ -54,6 +54,7 @@ class ObservedStream:
         created: RFC 3339.
         leader: Server that leads it; None outside a cluster.
         clock: What time it was at the server.
+        not_copied: Streams that it is to copy and gets nothing of, each with the server's word.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ObservedStream:
     consumer_count: int = 0
     leader: str | None = None
     clock: datetime | None = field(default=None, compare=False)
+    not_copied: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> tuple[str, ...]:

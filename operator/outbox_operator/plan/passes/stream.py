@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
@@ -43,6 +43,8 @@ from outbox_operator.plan.status.drift import DriftCount
 from outbox_operator.plan.status.sampled import of_stream
 from outbox_operator.plan.steps import Applied, Change, Step, drifts
 from outbox_operator.reasons import Reason
+
+_SHOWN_ORIGINS: Final = 3
 
 Reading = ObservedStream | OutboxError | None
 """A stream, None when there is none, or why the server did not say."""
@@ -161,6 +163,9 @@ def stream_result(
     move, sight, place = _move(stream, observed), observed.sight, None
     if found is None or (move is not None and applied[0].error is not None):
         return replace(unread, parts=parts)  # not there (yet)
+    if found.not_copied:  # beside StreamReady: the stream itself is as declared
+        text = f"stream {found.name} gets nothing of {', '.join(found.not_copied[:_SHOWN_ORIGINS])}"
+        parts = (*parts, waiting(ConditionType.READY, Reason.STREAM_NOT_FOUND, text))
     letters = applied[1].now if len(applied) > 1 else None
     adopted = any(one.step.adopted for one in applied)
     drift = DriftCount.after(before.stream, corrections, now)

@@ -41,6 +41,7 @@ ROUTINE: Final = frozenset(
         Reason.ROLLING_OUT,
         Reason.STOPPING,
         Reason.PLAN_OUTDATED,
+        Reason.WRITE_CONFLICT,
     }
 )
 """Steps on the way to what is declared: nothing is wrong."""

@@ -197,3 +197,17 @@ def said(resource: Stream, result: PassResult[EventStreamStatus]) -> Stream:
     ]
     status = result.status.model_copy(update={"conditions": made})
     return dataclasses.replace(resource, status=status)
+
+
+def test_a_copy_of_what_is_not_there_is_not_ready() -> None:
+    resource = stream()
+    found = dataclasses.replace(kept(resource), not_copied=("AUDIT (stream not found)",))
+    result = run(resource, StreamObserved(api_level=4, stream=found))
+    ready = result.parts[-1]
+    assert (ready.type, ready.status, ready.reason) == (
+        ConditionType.READY, "False", "StreamNotFound",
+    )  # fmt: skip
+    assert ready.message == "stream ORDERS gets nothing of AUDIT (stream not found)"
+    # And what is changed behind our back meanwhile is still drift.
+    kinds = {one.type: one.status for one in result.parts}
+    assert kinds[ConditionType.STREAM_READY] == "True"
