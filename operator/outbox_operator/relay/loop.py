@@ -245,6 +245,7 @@ class RelayLoop:
             blocked_keys=self._cursor.blocked_keys,
             refused=self._retrying.refused,
             published=self._stream.published,
+            guessed=self._stream.guessed,
             repeated=repeated,
             # Not remembered from before: to ask for the facts may have moved them.
             emission=self._stream.numbers.last + sent,

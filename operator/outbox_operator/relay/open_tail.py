@@ -19,11 +19,13 @@ class OpenTail:
 
     Attributes:
         published: Event id by position.
+        guessed: Positions of those that no message shows.
         dealt_to: Sequence up to which all messages on our subjects are ours, and their rows are
             behind the cursor unless they are in here.
     """
 
     published: dict[int, str] = field(default_factory=dict)
+    guessed: set[int] = field(default_factory=set)
     dealt_to: int = 0
     _sequences: dict[int, int] = field(default_factory=dict)
     """Of the message of ours before each, by position; 0: it is the first one. Rows whose messages
@@ -40,6 +42,7 @@ class OpenTail:
             sequences: Of the message of ours before each that it holds, 0 for the first, in order.
         """
         self.published.update(published)
+        self.guessed.update(published.keys() - sequences.keys() - self._sequences.keys())
         self._sequences.update(
             (position, sequence)
             for position, sequence in sequences.items()
@@ -51,6 +54,7 @@ class OpenTail:
         for position in positions:
             if self.published.pop(position, None) is not None:
                 self._sequences.pop(position, None)
+                self.guessed.discard(position)
         return not self.published
 
     def keep(self, waiting: Container[int]) -> int:
@@ -62,6 +66,7 @@ class OpenTail:
     def clear(self) -> None:
         """Take out every row."""
         self.published.clear()
+        self.guessed.clear()
         self._sequences.clear()
 
     def found_end(self, last: int) -> None:

@@ -8,7 +8,7 @@ it is found here, before it is sent, wherever possible. What a server refuses is
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal
@@ -107,6 +107,7 @@ def plan_page(
     blocked_keys: Set[str],
     refused: Mapping[int, Poison],
     published: Mapping[int, str],
+    guessed: Container[int] = (),
     repeated: Set[int] = frozenset(),
     emission: int,
 ) -> PagePlan:
@@ -119,11 +120,22 @@ def plan_page(
         blocked_keys: Keys that already have an unresolved dead letter.
         refused: What the server found to be poison, by position.
         published: Event ids by position of what is in the stream although it is read again.
+        guessed: Positions of those of them that no message shows. What cannot be sent was not: a
+            row behind it was, and its relay died before it had stored the dead letter.
         repeated: Positions of rows with the event id of another row.
         emission: Number of the last event published.
     """
     if published:
-        rows = [row for row in rows if published.get(row[POSITION]) != row[EVENT_ID]]
+        rows = [
+            row
+            for row in rows
+            if published.get(row[POSITION]) != row[EVENT_ID]
+            or (
+                row[POSITION] in guessed
+                and (policy != "Halt" or is_copy(Row.named(row).headers))
+                and isinstance(inspect(Row.named(row), renderer, facts, emission + 1), Poison)
+            )
+        ]
     blocked = blocked_keys if policy == "BlockKey" else frozenset()
     if not (refused or repeated) and (
         not blocked or blocked.isdisjoint([row[PARTITION_KEY] for row in rows])

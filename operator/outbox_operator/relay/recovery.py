@@ -235,8 +235,11 @@ def fill_holes(
     overtaken = [
         row for row in hidden if tail.reached.get(row.key, row.position - 1) >= row.position
     ]
-    if not lost and (not known or len(overtaken) <= tail.missing):
+    if not lost and (not all_ or len(overtaken) <= tail.missing):
+        # More are missing than are hidden: of rows behind the last that the tail shows, too.
+        behind = max(0, tail.missing - tail.left_out - len(hidden)) if all_ else 0
         unsure = 0 if known and len(overtaken) == tail.missing else len(hidden) - len(overtaken)
+        unsure = max(unsure, behind)
         return Filled({row.position: row.event_id for row in overtaken}, frozenset(), unsure)
     # Some were lost, or one became visible after a later one of its key: its writers take no lock.
     first: dict[bytes, int] = {}

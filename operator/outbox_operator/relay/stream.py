@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Final
 
 from outbox_operator.adapters.sink import Fence, Owner, Sent, Sink, SinkRun, StreamFacts
@@ -138,6 +138,11 @@ class ShardStream:
         """Event ids by position of rows that are in the stream and that the cursor does not
         account for; they will be read once more."""
         return self._open.published
+
+    @property
+    def guessed(self) -> Set[int]:
+        """Positions of those of them that no message shows."""
+        return self._open.guessed
 
     @property
     def known(self) -> int | None:

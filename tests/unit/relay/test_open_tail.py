@@ -40,6 +40,15 @@ def test_rows_without_a_message_are_known_by_what_the_cursor_said() -> None:
     assert tail.accounted(10) == 11
 
 
+def test_what_no_message_shows_is_guessed_until_it_is_met() -> None:
+    tail = opened(11, known_by_rows=2)
+    assert tail.guessed == {102, 103}
+    tail.met([102])
+    assert tail.guessed == {103}
+    tail.clear()
+    assert tail.guessed == set()
+
+
 def test_rows_that_are_not_waiting_are_left_out() -> None:
     tail = opened(11, 12, 13)
     assert tail.keep({103, 200}) == 2

@@ -80,6 +80,26 @@ def test_a_new_row_is_not_taken_for_the_last_one_of_a_window_before() -> None:
     assert (filled.published, filled.unsure) == ({}, 1)
 
 
+def keyed(position: int, key: str) -> Candidate:
+    return Candidate(position, f"id-{position}", hashlib.sha256(key.encode()).digest())
+
+
+def test_a_doubt_makes_no_more_rows_published_than_numbers_are_missing() -> None:
+    """Row 2 became visible last, since writers of its key take no lock; 3 and 5 are hidden."""
+    k, m = {"Ce-Partitionkey": "k"}, {"Ce-Partitionkey": "m"}
+    made = tail(ours(6, 2, **k), ours(4, 4, **m))
+    assert (made.missing, made.doubted) == (2, True)
+    rows = [keyed(2, "k"), keyed(3, "m"), keyed(4, "m"), keyed(5, "k"), keyed(6, "k")]
+    assert 2 not in fill_holes(made, rows).published
+
+
+def test_what_is_missing_beyond_the_rows_that_are_looked_at_is_not_certain() -> None:
+    """Rows behind the last that is shown were published, too, and are sent again."""
+    made = tail(ours(3, 4, **{"Ce-Partitionkey": "k"}))
+    filled = fill_holes(made, [keyed(2, "k"), keyed(3, "k")])
+    assert (filled.published, filled.unsure) == ({2: "id-2"}, 2)
+
+
 def test_what_was_dealt_with_is_not_met_again() -> None:
     made = Tail(2, "/shop/orders", numbered=4, dealt_to=12, unless={101})
     for sequence, (position, number) in enumerate([(100, 5), (101, 6), (102, 7), (103, 8)], 10):

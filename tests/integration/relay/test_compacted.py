@@ -1,0 +1,68 @@
+"""Streams that keep one message of each type: what they dropped, and what was never sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.nats import NatsServer
+from support.relaying import FORGETFUL, Outbox, an_outbox
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def last_of_type(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[Outbox]:
+    """An outbox whose stream keeps the last message of each event type."""
+    config = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
+    async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
+        yield outbox
+
+
+async def test_a_row_that_became_visible_late_is_sent_although_others_are_missing(
+    last_of_type: Outbox,
+) -> None:
+    """Its writers take no lock, so that a later row of its key was sent before it."""
+    outbox = last_of_type
+    relay = await outbox.relay().start().active()
+    await outbox.add("k", event_type="first")
+    before = await outbox.saved(1)
+    async with outbox.session() as slow, outbox.session() as other:
+        late, later = slow.transaction(), other.transaction()
+        await late.start()
+        await outbox.add("k", event_type="late", on=slow)
+        await later.start()
+        await outbox.add("m", event_type="m", on=other)
+        await outbox.add("m", event_type="m", on=other)
+        await outbox.add("k", event_type="k")
+        await outbox.add("k", event_type="k")
+        await outbox.saved(3)
+        await later.commit()
+        await outbox.saved(5)
+        await outbox.forget_saves(relay, before)
+        await late.commit()
+    relay = await outbox.relay().start().active()
+    await outbox.idle(relay)
+    assert "late" in {message.headers["Ce-Type"] for message in await outbox.stored()}
+
+
+async def test_a_row_that_cannot_be_sent_was_not(last_of_type: Outbox) -> None:
+    """A later one of its key was, and the relay died before it had stored the dead letter."""
+    outbox = last_of_type
+    relay = await outbox.relay(on_poison="Skip").start().active()
+    await outbox.add("k", event_type="first")
+    before = await outbox.saved(1)
+    async with outbox.connection.transaction():
+        await outbox.add("x", event_type="a")
+        bad = await outbox.add("k", event_type="b", headers="[]")
+        await outbox.add("k", event_type="a")
+    await outbox.saved(3)
+    await outbox.forget_saves(relay, before)
+    await outbox.connection.execute("DELETE FROM outbox.dead_letters")
+    relay = await outbox.relay(on_poison="Skip").start().active()
+    await outbox.idle(relay)
+    assert [str(letter["event_id"]) for letter in await outbox.dead_letters()] == [bad]
