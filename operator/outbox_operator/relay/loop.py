@@ -21,6 +21,7 @@ from outbox_operator.adapters.postgres.rows import (
     COMMITTED_AT,
     CREATED_AT,
     POSITION,
+    Bound,
     Candidate,
     Row,
     StoredCursor,
@@ -322,20 +323,20 @@ class RelayLoop:
         await self._reader.rewind(self._cursor.point)  # the row may have been changed or deleted
 
     async def _candidates(self, last: int) -> Sequence[Candidate]:
-        point = self._cursor.point
+        done = self._cursor.point.position
         return await self._store.candidates(
-            Snapshot.parse(point.lower).bound(),
-            None if point.upper is None else Snapshot.parse(point.upper).bound(),
-            done=point.position, last=last, most=MOST_SKIPPED,
-        )  # fmt: skip
+            *self._bounds(), done=done, last=last, most=MOST_SKIPPED
+        )
 
     async def _waiting(self, positions: Sequence[int]) -> Set[int]:
+        done = self._cursor.point.position
+        return await self._store.waiting(*self._bounds(), done=done, positions=positions)
+
+    def _bounds(self) -> tuple[Bound, Bound | None]:
+        """Return S1 and, inside a window, S2."""
         point = self._cursor.point
-        return await self._store.waiting(
-            Snapshot.parse(point.lower).bound(),
-            None if point.upper is None else Snapshot.parse(point.upper).bound(),
-            done=point.position, positions=positions,
-        )  # fmt: skip
+        upper = None if point.upper is None else Snapshot.parse(point.upper).bound()
+        return Snapshot.parse(point.lower).bound(), upper
 
     def _largest(self) -> int:
         return largest_row(self._stream.max_message_bytes)

@@ -132,8 +132,7 @@ def plan_page(
             if published.get(row[POSITION]) != row[EVENT_ID]
             or (
                 row[POSITION] in guessed
-                and (policy != "Halt" or is_copy(Row.named(row).headers))
-                and isinstance(inspect(Row.named(row), renderer, facts, emission + 1), Poison)
+                and _is_given_up(Row.named(row), renderer, facts, policy, emission + 1)
             )
         ]
     blocked = blocked_keys if policy == "BlockKey" else frozenset()
@@ -144,6 +143,15 @@ def plan_page(
         if messages is not None and _all_fit(messages, renderer, facts):
             return PagePlan(messages, [row[POSITION] for row in rows])
     return _plan_one_by_one(rows, renderer, facts, policy, blocked, refused, repeated, emission)
+
+
+def _is_given_up(
+    row: Row, renderer: Renderer, facts: StreamFacts, policy: Policy, number: int
+) -> bool:
+    """Return whether a row can never be sent, and what is behind it goes on."""
+    if policy == "Halt" and not is_copy(row.headers):
+        return False
+    return isinstance(inspect(row, renderer, facts, number), Poison)
 
 
 def _plan_one_by_one(

@@ -102,19 +102,23 @@ def translate(
     if isinstance(error, OutboxError):
         return error
     where = f"PostgreSQL at {target.address}"
-    if isinstance(error, pg.ConnectionDoesNotExistError) and error.severity is None:
-        # The driver's own words, with a code that no server sent: somebody hung up meanwhile.
+    if isinstance(error, pg.TargetServerAttributeNotMatched):
+        return read_only(target)
+    if _of_the_driver(error):
+        # Its words are of the driver's inner state; what it comes from is that somebody hung up.
         return PostgresError(f"{where}: {_cause(error) or 'the connection was lost'}")
     if isinstance(error, pg.PostgresError):
         return _server_error(error, target, where)
-    if isinstance(error, pg.TargetServerAttributeNotMatched):
-        return read_only(target)
     if isinstance(error, TimeoutError):
         return PostgresError(f"{where}: no answer" + (f" within {timeout:g} s" if timeout else ""))
-    if isinstance(error, pg.InterfaceError | pg.InternalClientError) and not _of_login(error):
-        # Its words are of the driver's inner state; what it comes from is that somebody hung up.
-        return PostgresError(f"{where}: {_cause(error) or 'the connection was lost'}")
     return PostgresError(f"{where}: {_describe(error)}")
+
+
+def _of_the_driver(error: BaseException) -> bool:
+    """Whether the driver says something of itself; with a code, too, that no server has sent."""
+    if isinstance(error, pg.ConnectionDoesNotExistError):
+        return error.severity is None
+    return isinstance(error, pg.InterfaceError | pg.InternalClientError) and not _of_login(error)
 
 
 def _of_login(error: BaseException) -> bool:
