@@ -6,7 +6,12 @@ import contextlib
 from typing import Literal
 
 import pytest
-from asyncpg.exceptions import InterfaceError, LockNotAvailableError, PostgresConnectionError
+from asyncpg.exceptions import (
+    InterfaceError,
+    InternalClientError,
+    LockNotAvailableError,
+    PostgresConnectionError,
+)
 
 from outbox_operator.adapters.postgres import connection as connections
 from outbox_operator.adapters.postgres import maintenance, replays, schema_locks
@@ -142,7 +147,7 @@ async def test_who_comes_after_one_with_a_lock_of_its_session(
     frozen, _ = await owned.second_owner()
     purposes: tuple[Literal["upkeep", "migrations"], ...] = ("upkeep", "migrations")
     for purpose in purposes:
-        with contextlib.suppress(PostgresConnectionError, InterfaceError):
+        with contextlib.suppress(PostgresConnectionError, InterfaceError, InternalClientError):
             async with holding(frozen, schema_lock(purpose, "outbox")) as held:
                 assert held
 
