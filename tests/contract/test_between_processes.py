@@ -25,7 +25,7 @@ from outbox_operator.plan.kubernetes import runtime_config
 from outbox_operator.plan.sources import Source
 from outbox_operator.relay import settings as relay_settings
 from outbox_operator.relay.chain import Naming
-from outbox_operator.relay.message import Renderer, name_predecessor
+from outbox_operator.relay.message import Renderer, name_predecessor, say_reached
 from outbox_operator.wire import config, subjects
 from outbox_operator.wire.dead_letters import replayed
 from outbox_operator.wire.event import Event
@@ -70,7 +70,7 @@ def delivered(event: Event, naming: Naming | None = None) -> ReceivedEvent:
     row = stored_row(event)
     message = renderer.render(row, row.payload or b"", 1)
     if naming is not None:
-        [message] = name_predecessor([message], naming)
+        [message] = name_predecessor(say_reached([message], 1, 9), naming)
     assert subjects.covers("orders.>", message.subject)
     headers = parse_headers(message.head.encode("latin-1"))
     assert len(headers) == message.head.count("\r\n") - 2
@@ -103,7 +103,7 @@ def test_a_handler_sees_what_the_application_wrote(event: Event) -> None:
 
 def test_a_jump_in_the_numbers_is_between_relay_and_reader() -> None:
     got, plain = delivered(EVENTS[0], Naming(7, every=True)), delivered(EVENTS[0])
-    assert got.headers == {**plain.headers, "Outbox-Predecessor": "7"}
+    assert got.headers == {**plain.headers, "Outbox-Reached": "9", "Outbox-Predecessor": "7"}
     assert binary_request(got, CONTEXT) == binary_request(plain, CONTEXT)
     assert replayed(got.headers, "dead", 1) == replayed(plain.headers, "dead", 1)
 

@@ -22,7 +22,13 @@ _TRANSPORT: Final = (
     "Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Last-Sequence",
 )  # fmt: skip
 """Headers of the way a message was sent; they say nothing about the event."""
-_ELSEWHERE: Final = ("Nats-Msg-Id", "Ce-Time", "Outbox-Emission", "Outbox-Predecessor")
+_ELSEWHERE: Final = (
+    "Nats-Msg-Id",
+    "Ce-Time",
+    "Outbox-Emission",
+    "Outbox-Predecessor",
+    "Outbox-Reached",
+)
 """Headers that are compared otherwise."""
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 

@@ -22,7 +22,7 @@ from outbox_operator.adapters.postgres.rows import (
     CREATED_AT,
     POSITION,
     Bound,
-    Candidate,
+    Candidates,
     Row,
     StoredCursor,
 )
@@ -260,6 +260,9 @@ class RelayLoop:
             self._ids.forget(page.rows, plan.given_up)
         if not repeated.isdisjoint(plan.positions):
             self._say_repeated(repeated.intersection(plan.positions))
+        if plan.positions:
+            plan = plan.reaching(self._stream.highest)
+            self._stream.highest = max(self._stream.highest, plan.positions[-1])
         naming = self._stream.chain.naming(sent)
         return plan if naming is None else plan.naming(naming)
 
@@ -322,7 +325,7 @@ class RelayLoop:
         await self._retrying.rest(_HALT_RECHECK_SECONDS)
         await self._reader.rewind(self._cursor.point)  # the row may have been changed or deleted
 
-    async def _candidates(self, last: int) -> Sequence[Candidate]:
+    async def _candidates(self, last: int) -> Candidates:
         done = self._cursor.point.position
         return await self._store.candidates(
             *self._bounds(), done=done, last=last, most=MOST_SKIPPED

@@ -47,9 +47,17 @@ _REMEMBERED: Final = 4096
 _CRLF: Final = "\r\n"
 _KEYED: Final = f"\r\n{headers.EVENT_KEY}: "
 _EPOCH: Final = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # Z is written by hand
-_ADDED_LATER: Final = len(
-    f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n"
-) + len(f":{'r' * MAX_NAME_CHARACTERS}{headers.PREDECESSOR}: {2**63}\r\n")
+_ADDED_LATER: Final = sum(
+    map(
+        len,
+        (
+            f"Nats-Expected-Last-Msg-Id: 00000000-0000-0000-0000-000000000000.{2**63}\r\n",
+            f":{'r' * MAX_NAME_CHARACTERS}",
+            f"{headers.PREDECESSOR}: {2**63}\r\n",
+            f"{headers.REACHED}: {-(2**63)}\r\n",
+        ),
+    )
+)
 _LONGEST_ID: Final = len(
     f"{headers.MSG_ID}: 00000000-0000-0000-0000-000000000000:{'r' * MAX_NAME_CHARACTERS}\r\n"
 )
@@ -239,10 +247,19 @@ def _are_ordinary(texts: Sequence[str]) -> bool:
 
 def name_predecessor(messages: Sequence[Message], naming: Naming) -> list[Message]:
     """Have messages name the number before theirs: each, or the first of them."""
-    line = f"{headers.PREDECESSOR}: {naming.number}\r\n\r\n"
     count = len(messages) if naming.every else 1
-    named = [message._replace(head=message.head[:-2] + line) for message in messages[:count]]
-    return [*named, *messages[count:]]
+    return _with_header(messages, count, headers.PREDECESSOR, naming.number)
+
+
+def say_reached(messages: Sequence[Message], count: int, position: int) -> list[Message]:
+    """Have the first messages say how far rows had been sent before them."""
+    return _with_header(messages, count, headers.REACHED, position)
+
+
+def _with_header(messages: Sequence[Message], count: int, name: str, value: int) -> list[Message]:
+    line = f"{name}: {value}\r\n\r\n"
+    some = [message._replace(head=message.head[:-2] + line) for message in messages[:count]]
+    return [*some, *messages[count:]]
 
 
 def _bytes(text: str) -> str:

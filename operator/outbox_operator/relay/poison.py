@@ -8,6 +8,7 @@ it is found here, before it is sent, wherever possible. What a server refuses is
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections.abc import Container, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -26,7 +27,7 @@ from outbox_operator.adapters.sink import Message, Refusal, RefusalKind, StreamF
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.chain import Naming
-from outbox_operator.relay.message import Renderer, name_predecessor
+from outbox_operator.relay.message import Renderer, name_predecessor, say_reached
 from outbox_operator.wire.headers import MAX_HEADER_BYTES
 from outbox_operator.wire.subjects import (
     MAX_SUBJECT_BYTES,
@@ -59,7 +60,7 @@ class PagePlan:
 
     Attributes:
         messages: To publish, in order, numbered.
-        positions: Of their rows.
+        positions: Of their rows, in order.
         dead_letters: To copy to the dead letters.
         halted: Set with policy Halt: the row at which everything stops, and why.
     """
@@ -72,6 +73,13 @@ class PagePlan:
     def naming(self, naming: Naming) -> PagePlan:
         """Return the plan with messages that name the number before theirs."""
         return replace(self, messages=name_predecessor(self.messages, naming))
+
+    def reaching(self, position: int) -> PagePlan:
+        """Return the plan with messages of rows below a position saying that it was sent before."""
+        below = bisect_left(self.positions, position)
+        if not below:
+            return self
+        return replace(self, messages=say_reached(self.messages, below, position))
 
     @property
     def found_poison(self) -> bool:

@@ -35,6 +35,7 @@ from outbox_operator.wire.headers import (
     EVENT_SOURCE,
     POSITION,
     PREDECESSOR,
+    REACHED,
     REPLAY,
     SHARD,
 )
@@ -51,6 +52,8 @@ that before it gives out the next number."""
 WINDOWS: Final = 3
 """The rest of an open window, what was being read meanwhile, and a poll: with these everything
 that was visible when we looked at the stream has been read."""
+LEAST: Final = -(2**63)
+"""No position is smaller."""
 _NUMBER: Final = re.compile("-?[0-9]{1,19}")
 
 
@@ -104,11 +107,9 @@ class Tail:
         earliest: Smallest number of an event among them, 0 if there is none.
         emission: Number of the last of them, 0 if there is none.
         missing: How many numbers up to it no message has.
-        doubted: Whether numbers that are missing need not be of rows up to the last position
-            shown: a message names the number before it, so the stream may have dropped some or
-            have them twice; or positions begin anew behind a hole, which may be the end of a window
-            that went further.
-        at: Position of the last of them.
+        doubted: Whether numbers that are missing need not be of one row each: a message names the
+            number before it, so the stream may have dropped some or have them twice.
+        highest: No row that was sent up to the last of them has a larger position.
         left_out: How many of these no event ever had, because it was not known how far they went.
         shown: Rows that messages with higher numbers than the cursor's are of.
         reached: The largest position of each key, which is named by its digest; of a key's copies
@@ -130,7 +131,7 @@ class Tail:
     emission: int = 0
     missing: int = 0
     doubted: bool = False
-    at: int = -(2**63)
+    highest: int = LEAST
     left_out: int = 0
     shown: int = 0
     reached: dict[bytes, int] = field(default_factory=dict)
@@ -151,6 +152,13 @@ class Tail:
         """Return the number of the event of a message with these headers; 0: it is not ours."""
         return (_number(headers.get(EMISSION)) or 0) if self.is_ours(headers) else 0
 
+    def highest_in(self, headers: Mapping[str, str]) -> int:
+        """Return the largest position that was sent up to a message; the least: it is not ours."""
+        if not self.is_ours(headers):
+            return LEAST
+        found = (_number(headers.get(name)) for name in (POSITION, REACHED))
+        return max((each for each in found if each is not None), default=LEAST)
+
     def add(self, sequence: int, subject: str, headers: Mapping[str, str]) -> None:
         """Add the next message of the tail."""
         position, emission = _number(headers.get(POSITION)), _number(headers.get(EMISSION))
@@ -162,8 +170,8 @@ class Tail:
         if hole >= EMISSION_GAP:
             self.left_out += hole
         self.missing += max(0, hole)
-        self.doubted |= PREDECESSOR in headers or (hole > 0 and position < self.at)
-        self.at = position
+        self.doubted |= PREDECESSOR in headers
+        self.highest = max(self.highest, self.highest_in(headers))
         self.emission = max(self.emission, emission)
         if sequence > self.dealt_to or position in self.unless:
             if emission > self.numbered and position not in self.published:
@@ -190,8 +198,11 @@ def _order_name(key: bytes, replay: str | None) -> bytes:
 
 
 def _number(text: str | None) -> int | None:
-    """Read a number of ours; headers of others may hold anything, at any length."""
-    return int(text) if text is not None and _NUMBER.fullmatch(text) else None
+    """Read a bigint of ours; headers of others may hold anything, at any length."""
+    if text is None or not _NUMBER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if LEAST <= number < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +222,11 @@ class Filled:
 
 
 def fill_holes(
-    tail: Tail, waiting: Sequence[Candidate], found: Mapping[int, str] | None = None
+    tail: Tail,
+    waiting: Sequence[Candidate],
+    found: Mapping[int, str] | None = None,
+    *,
+    complete: bool,
 ) -> Filled:
     """Decide which rows are those whose messages are missing in the tail.
 
@@ -219,25 +234,24 @@ def fill_holes(
     an event twice is better than to lose it.
 
     Args:
-        waiting: Every row up to the last position that the tail shows which the cursor does not
-            account for; if these are too many, `MOST_SKIPPED` of them.
+        waiting: Rows up to `Tail.highest` which the cursor does not account for.
         found: Event id by position of rows that are known already, and their holes not counted.
+        complete: Whether there are no others.
     """
-    all_ = len(waiting) < MOST_SKIPPED
     if found:
         waiting = [row for row in waiting if found.get(row.position) != row.event_id]
     hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
-    known = all_ and not (tail.left_out or tail.doubted)
+    known = complete and not (tail.left_out or tail.doubted)
     # Then missing messages may be of rows that are gone, and hidden ones new at their positions.
-    lost = all_ and len(waiting) - len(hidden) < tail.shown
+    lost = complete and len(waiting) - len(hidden) < tail.shown
     if known and not lost and len(hidden) == tail.missing:
         return Filled({row.position: row.event_id for row in hidden}, frozenset(), 0)
     overtaken = [
         row for row in hidden if tail.reached.get(row.key, row.position - 1) >= row.position
     ]
-    if not lost and (not all_ or len(overtaken) <= tail.missing):
-        # More are missing than are hidden: of rows behind the last that the tail shows, too.
-        behind = max(0, tail.missing - tail.left_out - len(hidden)) if all_ else 0
+    if not lost and len(overtaken) <= tail.missing:
+        # More are missing than are hidden: of rows that nothing says how far they went, too.
+        behind = max(0, tail.missing - tail.left_out - len(hidden))
         unsure = 0 if known and len(overtaken) == tail.missing else len(hidden) - len(overtaken)
         unsure = max(unsure, behind)
         return Filled({row.position: row.event_id for row in overtaken}, frozenset(), unsure)

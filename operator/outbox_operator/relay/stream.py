@@ -21,6 +21,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.open_tail import OpenTail
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
+    LEAST,
     MOST_SKIPPED,
     WINDOWS,
     Numbering,
@@ -58,6 +59,7 @@ class ShardStream:
     Attributes:
         chain: What messages name as the number before theirs.
         numbers: Of the last event published.
+        highest: Largest position of the rows that were sent, as far as messages show.
         fence: Whether we publish behind it, and why not.
         max_message_bytes: As the stream last said.
         created: When the stream was created that `known` is about.
@@ -79,7 +81,7 @@ class ShardStream:
         numbers: Numbering,
         numbered: int | None,
         held: int | None,
-        candidates: tail_rows.Candidates,
+        candidates: tail_rows.ReadCandidates,
         waiting: tail_rows.Waiting,
     ) -> None:
         self._owner = Owner(owner_name(system, settings.source, shard), epoch)
@@ -89,6 +91,7 @@ class ShardStream:
         self._resumed_at = 0
         self._candidates, self._waiting = candidates, waiting
         self._open = OpenTail()
+        self.highest = LEAST
         self.max_message_bytes = 0
         self.created = created
         self.notice = notice
@@ -274,7 +277,9 @@ class ShardStream:
             found = await self._sink.last_of(self._subjects)
         last = found.sequence if found is not None else 0
         again, self._plain = self._tail_was_read, False
-        shown = tail.number_in(found.headers) if found is not None else 0
+        headers = found.headers if found is not None else {}
+        shown = tail.number_in(headers)
+        self.highest = max(self.highest, tail.highest_in(headers))
         await self._look_for_losses(facts, last)
         self._open.found_end(last)
         tail.dealt_to, tail.unless = self._open.dealt_to, self.published
@@ -298,6 +303,7 @@ class ShardStream:
             async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
+        self.highest = max(self.highest, tail.highest)
         tail_rows.say_forgotten(tail, facts, self._metrics)
         if await tail_rows.fill(tail, facts, self._candidates, self._metrics, self.published):
             self.chain.doubted(self.numbers.last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 
-from outbox_operator.adapters.postgres.rows import Candidate
+from outbox_operator.adapters.postgres.rows import Candidates
 from outbox_operator.adapters.sink import StreamFacts
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.metrics import RelayMetrics
@@ -17,8 +17,8 @@ from outbox_operator.relay.recovery import Tail, fill_holes
 
 log = logging.getLogger(__name__)
 
-Candidates = Callable[[int], Awaitable[Sequence[Candidate]]]
-"""Reads every row up to a position that the cursor does not account for."""
+ReadCandidates = Callable[[int], Awaitable[Candidates]]
+"""Reads the rows up to a position that the cursor does not account for."""
 
 
 def say_forgotten(tail: Tail, facts: StreamFacts, metrics: RelayMetrics) -> None:
@@ -36,7 +36,7 @@ def say_forgotten(tail: Tail, facts: StreamFacts, metrics: RelayMetrics) -> None
 async def fill(
     tail: Tail,
     facts: StreamFacts,
-    candidates: Candidates,
+    candidates: ReadCandidates,
     metrics: RelayMetrics,
     found: Mapping[int, str],
 ) -> int:
@@ -53,7 +53,8 @@ async def fill(
     """
     if not (tail.missing and tail.published):
         return 0
-    filled = fill_holes(tail, await candidates(max(tail.published)), found)
+    waiting, complete = await candidates(tail.highest)
+    filled = fill_holes(tail, waiting, found, complete=complete)
     tail.published.update(filled.published)
     for position in filled.repeated:
         del tail.published[position]

@@ -21,6 +21,7 @@ from outbox_operator.wire.headers import (
     MSG_ID,
     POSITION,
     PREDECESSOR,
+    REACHED,
     SHARD,
     encode_value,
     without_strays,
@@ -44,7 +45,7 @@ PREFIX: Final = "outbox-dead-letter-"
 _FEWEST: Final = (DEAD_LETTER_REASON, DEAD_LETTER_SEQUENCE)
 _FEW: Final = (*_FEWEST, MSG_ID, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT)
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.CONSUMER"
-_PLACE: Final = (POSITION, EMISSION, PREDECESSOR, SHARD)
+_PLACE: Final = (POSITION, EMISSION, PREDECESSOR, REACHED, SHARD)
 
 
 def subject(prefix: str, durable: str) -> str:

@@ -30,6 +30,9 @@ EMISSION: Final = "Outbox-Emission"
 PREDECESSOR: Final = "Outbox-Predecessor"
 """Where numbers jump: number of an event of the shard that the stream is known to have taken. None
 of those between it and this one is missing; messages without it follow the number before theirs."""
+REACHED: Final = "Outbox-Reached"
+"""Where positions begin anew: the largest position of the shard's rows that were sent before, which
+is above this one's. Messages without it are of the row furthest on so far."""
 SHARD: Final = "Outbox-Shard"
 
 REPLAY: Final = "Outbox-Replay"

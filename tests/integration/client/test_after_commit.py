@@ -338,6 +338,7 @@ async def test_the_relay_drops_what_was_published_and_would_have_written_the_sam
     assert len(relayed) == len(fields)
     of_the_relay = {
         "Outbox-Position", "Outbox-Emission", "Outbox-Shard", "Outbox-Predecessor",
+        "Outbox-Reached",
     }  # fmt: skip
     of_each = {"Nats-Msg-Id", "Ce-Id", "Ce-Time"}
     for sent, other in zip(direct, relayed, strict=True):

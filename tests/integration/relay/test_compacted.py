@@ -66,3 +66,35 @@ async def test_a_row_that_cannot_be_sent_was_not(last_of_type: Outbox) -> None:
     relay = await outbox.relay(on_poison="Skip").start().active()
     await outbox.idle(relay)
     assert [str(letter["event_id"]) for letter in await outbox.dead_letters()] == [bad]
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+async def test_what_was_sent_last_of_a_window_is_not_taken_for_what_became_visible_late(
+    last_of_type: Outbox, windows: int
+) -> None:
+    """Its message is gone, and all behind it are of rows below it; so is that of the first row."""
+    outbox = last_of_type
+    relay = await outbox.relay().start().active()
+    await outbox.add("k", event_type="first")
+    before = await outbox.saved(1)
+    async with outbox.session() as slow, outbox.session() as other:
+        late, later = slow.transaction(), other.transaction()
+        first = await outbox.add("a", event_type="a" if windows == 1 else "b")
+        await late.start()
+        missed = await outbox.add("l", event_type="late", on=slow)
+        await later.start()
+        low = await outbox.add("x", event_type="b", on=other)
+        high = await outbox.add("y", event_type="b")
+        await outbox.saved(3)
+        await later.commit()
+        await outbox.saved(4)
+        last = (await outbox.stored())[-1]
+        assert last.headers["Ce-Id"] == low
+        assert int(last.headers["Outbox-Reached"]) > int(last.headers["Outbox-Position"])
+        await outbox.forget_saves(relay, before)
+        await late.commit()
+    relay = await outbox.relay().start().active()
+    await outbox.idle(relay)
+    stored = [message.headers["Ce-Id"] for message in await outbox.stored()]
+    assert missed in stored
+    assert {first, high} & {*stored} or windows == 2

@@ -118,6 +118,32 @@ async def test_writers_without_a_lock_lose_nothing(last_values: Outbox) -> None:
     assert "4 events are sent although they may have been published before" in relay.log
 
 
+@pytest.mark.parametrize("name", ["Outbox-Position", "Outbox-Reached", "Outbox-Emission"])
+async def test_a_forged_position_that_no_bigint_holds_is_of_somebody_else(
+    last_values: Outbox, name: str
+) -> None:
+    """Messages are missing, so that the table is asked for rows up to the last."""
+    outbox = last_values
+    relay = await by_key(outbox).start().active()
+    await outbox.add("k", value=0)
+    before = await outbox.saved(1)
+    for number in range(1, 4):
+        await outbox.add("k", value=number)
+    await outbox.saved(4)
+    await outbox.forget_saves(relay, before)
+    last = (await outbox.stored())[-1]
+    headers = {each: last.headers[each] for each in last.headers if not each.startswith("Nats-")}
+    async with connected(outbox.nats) as client:
+        await client.jetstream().publish(
+            f"{outbox.prefix}.forged", b"{}", headers={**headers, name: "9" * 19}
+        )
+    await relay.start().active()
+    await outbox.add("k", value=4)
+    await outbox.saved(5)
+    assert ("k", 4) in await values(outbox)
+    assert relay.metric("uncertain_total") == 0
+
+
 async def test_what_a_standby_gives_positions_of_lost_rows_to_is_sent(last_values: Outbox) -> None:
     """The database lost rows that were published, and of which the stream shows the last only."""
     outbox = last_values

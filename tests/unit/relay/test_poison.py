@@ -12,6 +12,7 @@ from outbox_operator.adapters.postgres.rows import Row
 from outbox_operator.adapters.sink import Message, Refusal, RefusalKind, StreamFacts
 from outbox_operator.errors import SpecError
 from outbox_operator.reasons import Reason
+from outbox_operator.relay.chain import Naming
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.poison import (
     PagePlan,
@@ -23,6 +24,7 @@ from outbox_operator.relay.poison import (
     plan_page,
     treat,
 )
+from outbox_operator.wire.headers import fence_lines
 from outbox_operator.wire.subjects import SubjectTemplate
 
 RENDERER = Renderer(
@@ -42,6 +44,7 @@ def facts(*subjects: str, size: int = 1000) -> StreamFacts:
     )  # fmt: skip
 
 
+FENCE = fence_lines(RENDERER.subjects, 2**63)
 LIMITS = facts("shop.order.>")
 
 
@@ -276,3 +279,29 @@ def test_what_is_too_large_does_not_depend_on_ids(replayed: bool) -> None:
                 assert ("Nats-Msg-Id" in message.head) == (renderer is RENDERER)
                 assert message.head.startswith("NATS/1.0\r\n")
                 assert "\r\nCe-Id: " in message.head
+
+
+@pytest.mark.parametrize(
+    ("reached", "said"),
+    [(-(2**63), []), (4, []), (5, [4]), (6, [4, 5]), (9, [4, 5, 6]), (10**6, [4, 5, 6])],
+)
+def test_messages_of_rows_below_one_that_was_sent_say_so(reached: int, said: list[int]) -> None:
+    messages, positions = [made_of(row(number)) for number in (4, 5, 6)], [4, 5, 6]
+    plan = PagePlan(messages, positions).reaching(reached)
+    assert plan.positions == positions
+    for message, plain, position in zip(plan.messages, messages, positions, strict=True):
+        found, wanted = (parse_headers(each.head.encode("latin-1")) for each in (message, plain))
+        if position in said:
+            wanted["Outbox-Reached"] = str(reached)
+        assert found == wanted
+        assert (message.subject, message.payload) == (plain.subject, plain.payload)
+
+
+def test_a_plan_without_messages_has_none_that_say_how_far_rows_were_sent() -> None:
+    assert PagePlan([], []).reaching(9) == PagePlan([], [])
+
+
+def test_there_is_room_for_what_is_added_when_it_is_sent() -> None:
+    plain = made_of(row(1))
+    plan = PagePlan([plain], [1]).reaching(2**63 - 1).naming(Naming(2**63, every=True))
+    assert len(plan.messages[0].head) <= len(plain.head) + RENDERER.reserve - len(FENCE)

@@ -9,6 +9,7 @@ import pytest
 from outbox_operator.adapters.postgres.rows import Candidate
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
+    LEAST,
     MOST_SKIPPED,
     UNKNOWN_TAIL,
     Filled,
@@ -59,25 +60,50 @@ def tail(*messages: dict[str, str]) -> Tail:
 
 
 @pytest.mark.parametrize(
-    ("messages", "doubted"),
+    ("messages", "highest"),
     [
-        ([ours(5, 1), ours(7, 3)], False),
-        ([ours(9, 1), ours(7, 2)], False),  # another window, and nothing is missing
-        ([ours(9, 1), ours(7, 3)], True),  # the window before may have gone on behind 9
-        ([ours(5, 1), {**ours(7, 3), "Outbox-Predecessor": "1"}], True),
+        ([], LEAST),
+        ([ours(5, 1), ours(7, 3)], 7),
+        ([ours(9, 1), ours(7, 2, **{"Outbox-Reached": "9"})], 9),
+        ([ours(9, 1), ours(7, 3, **{"Outbox-Reached": "20"})], 20),  # the one of 20 is gone
+        ([ours(7, 3, **{"Outbox-Reached": "20"}), ours(21, 4)], 21),
+        ([ours(7, 3, **{"Outbox-Reached": "far"})], 7),
+        (
+            [ours(7, 3, **{"Outbox-Reached": str(2**63)})],
+            7,
+        ),  # no bigint: nobody asks a table for it
+        ([{**ours(7, 3), "Ce-Source": "/other"}, {"Outbox-Position": "9"}], LEAST),
     ],
 )
-def test_where_a_hole_may_be_of_a_row_that_is_not_looked_at(
-    messages: list[dict[str, str]], doubted: bool
-) -> None:
-    assert tail(*messages).doubted == doubted
+def test_messages_tell_how_far_rows_were_sent(messages: list[dict[str, str]], highest: int) -> None:
+    made = tail(*messages)
+    assert made.highest == max(map(made.highest_in, messages), default=LEAST) == highest
+    assert not made.doubted
 
 
-def test_a_new_row_is_not_taken_for_the_last_one_of_a_window_before() -> None:
-    """Number 2 was of a row behind 9, which nothing shows; row 8 was never published."""
-    waiting = [Candidate(number, f"id-{number}", b"") for number in (7, 8, 9)]
-    filled = fill_holes(tail(ours(9, 1), ours(7, 3)), waiting)
-    assert (filled.published, filled.unsure) == ({}, 1)
+def test_a_message_that_names_its_predecessor_leaves_doubt_about_what_is_missing() -> None:
+    assert tail(ours(5, 1), ours(7, 3, **{"Outbox-Predecessor": "1"})).doubted
+
+
+@pytest.mark.parametrize("first_is_gone", [False, True])
+def test_a_new_row_is_not_taken_for_the_last_one_of_a_window_before(first_is_gone: bool) -> None:
+    """Sent: 9 and 20, then 12. Nothing shows 20, or none of both; 11 was never published."""
+    rows = [Candidate(number, f"id-{number}", b"") for number in (9, 11, 12, 20)]
+    shown = ours(12, 3, **{"Outbox-Reached": "20"})
+    filled = fill_holes(tail(*([] if first_is_gone else [ours(9, 1)]), shown), rows, complete=True)
+    assert (filled.published, filled.unsure) == ({}, 3 if first_is_gone else 2)
+
+
+def test_the_last_row_of_a_window_before_is_found_by_the_count() -> None:
+    rows = [Candidate(number, f"id-{number}", b"") for number in (9, 12, 20)]
+    made = tail(ours(9, 1), ours(12, 3, **{"Outbox-Reached": "20"}))
+    filled = fill_holes(made, rows, complete=True)
+    assert (filled.published, filled.unsure) == ({20: "id-20"}, 0)
+
+
+def test_a_position_that_is_no_bigint_is_of_somebody_else() -> None:
+    made = tail(ours(10**19 - 1, 1), ours(7, 10**19 - 1))
+    assert (made.published, made.foreign) == ({}, 2)
 
 
 def keyed(position: int, key: str) -> Candidate:
@@ -87,16 +113,16 @@ def keyed(position: int, key: str) -> Candidate:
 def test_a_doubt_makes_no_more_rows_published_than_numbers_are_missing() -> None:
     """Row 2 became visible last, since writers of its key take no lock; 3 and 5 are hidden."""
     k, m = {"Ce-Partitionkey": "k"}, {"Ce-Partitionkey": "m"}
-    made = tail(ours(6, 2, **k), ours(4, 4, **m))
+    made = tail(ours(6, 2, **k), ours(4, 4, **m, **{"Outbox-Predecessor": "3"}))
     assert (made.missing, made.doubted) == (2, True)
     rows = [keyed(2, "k"), keyed(3, "m"), keyed(4, "m"), keyed(5, "k"), keyed(6, "k")]
-    assert 2 not in fill_holes(made, rows).published
+    assert 2 not in fill_holes(made, rows, complete=True).published
 
 
 def test_what_is_missing_beyond_the_rows_that_are_looked_at_is_not_certain() -> None:
     """Rows behind the last that is shown were published, too, and are sent again."""
     made = tail(ours(3, 4, **{"Ce-Partitionkey": "k"}))
-    filled = fill_holes(made, [keyed(2, "k"), keyed(3, "k")])
+    filled = fill_holes(made, [keyed(2, "k"), keyed(3, "k")], complete=True)
     assert (filled.published, filled.unsure) == ({2: "id-2"}, 2)
 
 
@@ -193,9 +219,9 @@ def test_copies_and_others_of_a_key_say_nothing_of_each_other(shown: str, hidden
         Candidate(8, "id-8", hashlib.sha256(b"gone").digest()),
         Candidate(9, "id-9", key(shown)),
     ]
-    assert fill_holes(made, rows) == Filled({}, frozenset(), 2)
+    assert fill_holes(made, rows, complete=True) == Filled({}, frozenset(), 2)
     within = [Candidate(7, "id-7", key(shown)), *rows[1:]]
-    assert fill_holes(made, within).published == {7: "id-7"}
+    assert fill_holes(made, within, complete=True).published == {7: "id-7"}
 
 
 def test_each_shard_of_an_outbox_has_an_owner_of_its_own() -> None:

@@ -23,6 +23,7 @@ from outbox_operator.adapters.postgres.relay_queries import PayloadType, relay_s
 from outbox_operator.adapters.postgres.rows import (
     Bound,
     Candidate,
+    Candidates,
     Cursor,
     NewDeadLetter,
     Polled,
@@ -235,22 +236,31 @@ class OutboxStore(Session):
         return cast("Rows", records)
 
     async def candidates(
-        self, unseen: Bound, upper: Bound | None, *, done: int, last: int, most: int
-    ) -> list[Candidate]:
-        """Rows up to position `last` that the cursor does not account for, in no order.
+        self,
+        unseen: Bound,
+        upper: Bound | None,
+        *,
+        done: int,
+        last: int,
+        most: int,
+        looked_at: int = _LOOKED_AT,
+    ) -> Candidates:
+        """Rows up to position `last` that the cursor does not account for.
 
         Args:
             upper: S2 of an open window, of which rows up to position `done` are dealt with.
             most: How many at most.
+            looked_at: Among how many at most.
         """
         bound = upper or Bound("", ())
         async with self._statement():
             records = await self._connection.fetch(
                 self._sql("relay_candidates"),
                 self._shard, unseen.from_xid, unseen.open_xids, bound.from_xid or None,
-                bound.open_xids, done, last, most, _LOOKED_AT,
+                bound.open_xids, done, last, most, looked_at,
             )  # fmt: skip
-        return [Candidate(*record) for record in records]
+        complete = len(records) < most and not any(record[3] for record in records[:1])
+        return Candidates([Candidate(*record[:3]) for record in records], complete)
 
     async def waiting(
         self, unseen: Bound, upper: Bound | None, *, done: int, positions: Sequence[int]

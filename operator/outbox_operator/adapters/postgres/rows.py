@@ -224,6 +224,18 @@ class Candidate(NamedTuple):
     key: bytes
 
 
+class Candidates(NamedTuple):
+    """Rows that may have been published.
+
+    Attributes:
+        rows: In no order.
+        complete: Whether there are no others.
+    """
+
+    rows: Sequence[Candidate]
+    complete: bool
+
+
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
     """A row on its way to the dead letters, and why.
