@@ -50,6 +50,8 @@ given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name))
 # Three tests of a run may pass at the second try only: the summary shows what they said at the first.
 PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15 \
 	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks --max-worker-restart 0
+# What `make check-thorough` runs and the others leave out.
+USUAL := -m "not thorough"
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 
@@ -79,7 +81,7 @@ demo-picture: setup ## The README's picture, of a run of the demo of its own; re
 .PHONY: test
 test: setup tools ## Everything: check, then all tests; installs and builds what they need
 	$(MAKE) --jobs=2 --output-sync=target check compiled
-	$(PYTEST) $(TIERS) $(ARGS)
+	$(PYTEST) $(USUAL) $(TIERS) $(ARGS)
 
 # In a fresh clone each worker would compile the same thousand modules for itself, all at the same
 # time. One process does it while types are checked, which takes one core.
@@ -120,23 +122,27 @@ generate: setup ## Write the generated files: crds/, the chart's CRDs, the synch
 
 .PHONY: test-unit
 test-unit: setup ## Pure code; needs nothing
-	$(PYTEST) tests/unit $(ARGS)
+	$(PYTEST) $(USUAL) tests/unit $(ARGS)
 
 .PHONY: test-contract
 test-contract: setup ## What one process writes, the next one reads; needs nothing
-	$(PYTEST) tests/contract $(ARGS)
+	$(PYTEST) $(USUAL) tests/contract $(ARGS)
 
 .PHONY: test-chart
 test-chart: setup ## The Helm chart as it renders, and what linters say; needs helm
-	$(PYTEST) tests/chart $(ARGS)
+	$(PYTEST) $(USUAL) tests/chart $(ARGS)
 
 .PHONY: test-integration
 test-integration: setup ## Real PostgreSQL and nats-server
-	$(PYTEST) tests/integration $(ARGS)
+	$(PYTEST) $(USUAL) tests/integration $(ARGS)
 
 .PHONY: test-delivery
 test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
-	$(PYTEST) tests/delivery $(ARGS)
+	$(PYTEST) $(USUAL) tests/delivery $(ARGS)
+
+.PHONY: check-thorough
+check-thorough: setup tools ## Tests that `make test` leaves out: variants, upgrades, the checker's own traps, long waits
+	$(PYTEST) -m thorough $(TIERS) $(ARGS)
 
 .PHONY: check-delivery
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS SINK …
@@ -153,11 +159,11 @@ check-archive-api: setup ## The archive's API, asked by schemathesis whatever it
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
-	$(PYTEST) tests/cluster $(ARGS)
+	$(PYTEST) $(USUAL) tests/cluster $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## A real node: chart installed, example applied, pods killed
-	$(PYTEST) tests/e2e $(ARGS)
+	$(PYTEST) $(USUAL) tests/e2e $(ARGS)
 
 .PHONY: bench-reconcile
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json

@@ -182,7 +182,10 @@ async def stage(
     await asyncio.wait([following])
 
 
-@pytest.mark.parametrize("place", TRIED)
+@pytest.mark.parametrize(
+    "place",
+    [TRIED[0], *(pytest.param(each, marks=pytest.mark.thorough) for each in TRIED[1:])],
+)
 async def test_who_was_frozen_writes_nothing_more(stage: Stage, place: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
         if place != "left":

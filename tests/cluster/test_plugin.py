@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 from support.kube import ROOT, Kubectl
@@ -21,6 +22,7 @@ PLATFORM = {"os": sys.platform, "arch": ARCHITECTURE}
 PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
+@pytest.mark.thorough
 def test_kubectl_runs_the_plugin_from_its_archive(kubectl: Kubectl, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, ROOT / "hack/plugin", "--platform", "/".join(PLATFORM.values()),

@@ -114,7 +114,11 @@ def _another(kubectl: Kubectl, kind: str, made: str) -> bool:
     return answer.out not in ("", made)
 
 
-@pytest.mark.parametrize("watched", ["", "shop"], ids=["everywhere", "one namespace"])
+@pytest.mark.parametrize(
+    "watched",
+    [pytest.param("", marks=pytest.mark.thorough), "shop"],
+    ids=["everywhere", "one namespace"],
+)
 def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
     watched: str,
     cluster: Kubectl,
@@ -368,6 +372,7 @@ def test_who_may_make_tasks(cluster: Kubectl) -> None:
     cluster("delete", "obt", "--all", "-n", "asked", "--timeout=120s")
 
 
+@pytest.mark.thorough
 def test_an_upgrade_from_the_first_chart_and_back_and_again(
     cluster: Kubectl, worlds: Callable[[OperatorProcess, str], World], tmp_path: Path
 ) -> None:
@@ -394,6 +399,7 @@ def test_an_upgrade_from_the_first_chart_and_back_and_again(
     cluster("delete", "obp,evs,evc", "--all", "-n", "shop", "--timeout=120s")
 
 
+@pytest.mark.thorough
 def test_resource_definitions_outlive_the_chart(cluster: Kubectl) -> None:
     helm(cluster, *UPGRADE, str(CHART))
     helm(cluster, "uninstall", RELEASE)

@@ -171,6 +171,7 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_the_next_one_goes_on
             api_server.go_on()
 
 
+@pytest.mark.thorough
 async def test_a_store_restored_from_an_earlier_copy_is_looked_at_anew(
     fragile: Cluster, kubectl: Kubectl, api_server: ApiServer, etcd: Etcd, tmp_path: Path
 ) -> None:

@@ -151,6 +151,7 @@ def assert_one_at_a_time(*operators: RecordingOperator) -> None:
             assert at - began >= BUSY_SECONDS, f"{name} was worked on by {one} and {other} at once"
 
 
+@pytest.mark.thorough
 async def test_one_owner_of_each_namespace_while_processes_die_and_slices_change(
     recording: Start, kubectl: Kubectl, namespaces: tuple[str, ...]
 ) -> None:

@@ -63,6 +63,7 @@ def _operator(
     )
 
 
+@pytest.mark.thorough
 async def test_a_copied_manifest_takes_nothing_until_it_says_adopt(
     two: Two, database: str, nats_server: NatsServer, stream_prefix: str
 ) -> None:

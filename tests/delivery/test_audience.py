@@ -35,7 +35,9 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-PLANTED = pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])
+PLANTED = pytest.mark.parametrize(
+    "planted", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["as-it-is", "planted"]
+)
 
 
 @PLANTED

@@ -271,7 +271,9 @@ def test_each_bug_has_its_trap() -> None:
     assert set(TRAPS) | planted == set(PLANTS)
 
 
-@pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])
+@pytest.mark.parametrize(
+    "planted", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["as-it-is", "planted"]
+)
 async def test_traps(
     planted: bool, postgres: PostgresServer, nats: NatsServer, tmp_path: Path
 ) -> None:

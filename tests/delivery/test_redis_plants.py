@@ -38,7 +38,9 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])
+@pytest.mark.parametrize(
+    "planted", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["as-it-is", "planted"]
+)
 async def test_traps(planted: bool, postgres: PostgresServer, tmp_path: Path) -> None:
     async def spring(name: str) -> Verdict:
         scenario, _, world = TRAPS[name]

@@ -196,7 +196,9 @@ def test_each_world_has_its_trap() -> None:
     assert set(AUDIENCE_TRAPS) == audiences
 
 
-@pytest.mark.parametrize("planted", [False, True], ids=["as-it-is", "planted"])
+@pytest.mark.parametrize(
+    "planted", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=["as-it-is", "planted"]
+)
 async def test_worlds(
     planted: bool, postgres: PostgresServer, nats: NatsServer, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def parcels(stage: Stage) -> Iterator[Autoscaled]:
         made.close()
 
 
+@pytest.mark.thorough
 def test_pods_follow_a_load_that_rises_and_falls(parcels: Autoscaled, stage: Stage) -> None:
     stage.eventually("three pods", lambda: parcels.look().ready == 3)
     budget = parcels.budget()

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from demo.shop import NAMESPACE
 
 from support.cli import CommandLine
@@ -46,6 +47,7 @@ def test_dead_letters_are_read_in_a_pod(stage: Stage) -> None:
         stage.sql("shop", f"DELETE FROM outbox.dead_letters WHERE event_id = '{event}'")
 
 
+@pytest.mark.thorough
 def test_dead_letters_and_psql_where_no_relay_runs(stage: Stage) -> None:
     outbox = CommandLine(stage.kubectl.kubeconfig, NAMESPACE)
     image = stage.kubectl(

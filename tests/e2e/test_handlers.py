@@ -109,8 +109,8 @@ def condition(stage: Stage, kind: str) -> dict[str, Any]:
     ("url", "word"),
     [
         ("http://endpoint.shop/fail", "500"),
-        ("http://endpoint.shop/hang", "2"),
-        ("http://nobody.shop/events", "nobody.shop"),
+        pytest.param("http://endpoint.shop/hang", "2", marks=pytest.mark.thorough),
+        pytest.param("http://nobody.shop/events", "nobody.shop", marks=pytest.mark.thorough),
     ],
     ids=["500", "hang", "gone"],
 )

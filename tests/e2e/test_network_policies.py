@@ -115,6 +115,7 @@ def pods(stage: Stage) -> Iterator[Pods]:
         stage.kubectl("delete", "namespace", STRANGERS, "--wait=false")
 
 
+@pytest.mark.thorough
 def test_generated_policies_are_enough_where_all_is_denied(stage: Stage, pods: Pods) -> None:
     stage.shop.take_orders(1)
     before = stage.shop.counts().committed

@@ -16,6 +16,8 @@ PODS = {
     "the HTTP service": (NAMESPACE, "app=mailer"),
     "the operator": ("outbox-system", "app.kubernetes.io/name=outbox-operator"),
 }
+OFTEN = ("Postgres", "the relay")
+"""What is killed in each run of the tests; the others in the thorough ones."""
 
 
 def ready(stage: Stage) -> bool:
@@ -49,7 +51,13 @@ def test_committed_orders_arrive_and_rolled_back_ones_never_do(stage: Stage) -> 
     close_and_compare(stage)
 
 
-@pytest.mark.parametrize("victim", PODS)
+@pytest.mark.parametrize(
+    "victim",
+    [
+        victim if victim in OFTEN else pytest.param(victim, marks=pytest.mark.thorough)
+        for victim in PODS
+    ],
+)
 def test_everything_comes_back_after_a_kill(stage: Stage, victim: str) -> None:
     namespace, selector = PODS[victim]
     stage.shop.take_orders(1)

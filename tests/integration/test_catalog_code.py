@@ -64,6 +64,7 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_readers_compile_with_what_is_written(tmp_path: Path) -> None:
     locked = json.loads((LANGUAGES / "package.json").read_text())["dependencies"]["quicktype"]
     assert f"quicktype@{locked}" == QUICKTYPE

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from support.fences import node_environment, node_modules
 from support.kube import ROOT
 
@@ -33,6 +35,7 @@ def errors(folder: Path) -> list[dict[str, Any]]:
     return [one for one in found if one["severity"] == "error"]
 
 
+@pytest.mark.thorough
 def test_pyright_finds_the_mistakes_and_nothing_else(tmp_path: Path) -> None:
     found = {
         (Path(one["file"]).name, one["range"]["start"]["line"] + 1): one["message"]

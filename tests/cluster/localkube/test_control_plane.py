@@ -91,6 +91,7 @@ def test_life_of_a_control_plane(places: Roots, monkeypatch: pytest.MonkeyPatch)
     assert localkube("status").returncode == 3
 
 
+@pytest.mark.thorough
 def test_rest_of_another_boot_or_of_an_unfinished_start_is_replaced(places: Roots) -> None:
     layout = cluster.cluster_layout(places, NAME)
     (layout.root / "etcd").mkdir(parents=True)
@@ -124,6 +125,7 @@ def test_rest_of_another_boot_or_of_an_unfinished_start_is_replaced(places: Root
     assert not layout.root.exists()
 
 
+@pytest.mark.thorough
 def test_port_taken_between_looking_and_listening(
     places: Roots, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ async def shop(
     await endpoint.stop()
 
 
+@pytest.mark.thorough
 async def test_each_alert_fires_and_ends(shop: Shop) -> None:
     watch = shop.watch
     shop.world.pods_ready("orders-relay", 2)

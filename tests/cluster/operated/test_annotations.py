@@ -12,7 +12,9 @@ PIPELINE = ("OutboxPipeline", "orders")
 @pytest.mark.parametrize(
     ("value", "rolled"),
     [
-        ("all", {"orders-relay", "orders-billing-consumer"}),
+        pytest.param(
+            "all", {"orders-relay", "orders-billing-consumer"}, marks=pytest.mark.thorough
+        ),
         ("relay", {"orders-relay"}),
         ("consumers", {"orders-billing-consumer"}),
     ],

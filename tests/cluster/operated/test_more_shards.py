@@ -228,6 +228,7 @@ async def ready(shop: Shop, *consumers: str) -> None:
     await eventually(all_ready, f"{consumers} are ready")
 
 
+@pytest.mark.thorough
 async def test_a_second_pipeline_drained_over(shop: Shop) -> None:
     await ready(shop, "orders-billing")
     first = shop.relay("orders").start()
@@ -270,6 +271,7 @@ async def begun(shop: Shop) -> None:
     shop.world.pods_ready("orders-wide-relay", 1)
 
 
+@pytest.mark.thorough
 async def test_the_drained_outbox_made_anew(shop: Shop) -> None:
     await ready(shop, "orders-billing")
     relay = shop.relay("orders").start()

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+import pytest
+
 from support.nats import connected
 from support.operator import OperatorProcess
 from support.world import World
@@ -81,6 +83,7 @@ async def test_what_went_while_the_operator_was_down_is_put_back_and_said(world:
     assert body["status"]["driftCorrectedCount"] == 2
 
 
+@pytest.mark.thorough
 async def test_two_leaders_do_no_harm(world: World, start: Start) -> None:
     """The Lease should prevent it; when it does not, nothing flaps and nothing is counted twice."""
     with start("two") as second:

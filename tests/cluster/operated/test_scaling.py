@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 
 from support.metrics_adapter import adapter
 from support.nats import connected
@@ -169,6 +170,7 @@ async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: W
     world.wait_ready(*PIPELINE)
 
 
+@pytest.mark.thorough
 async def test_an_autoscaler_from_outside_owns_the_number(world: World, tmp_path: Path) -> None:
     external = {"mode": "External"}
     billing = {"name": "billing", "handler": HANDLER}

@@ -186,6 +186,7 @@ def definitions(kubectl: Kubectl) -> Iterator[Definitions]:
         install_crds(kubectl)
 
 
+@pytest.mark.thorough
 def test_the_storage_moves_to_a_new_version(world: World, definitions: Definitions) -> None:
     """A rehearsal: the operator goes on with the old one, as it will for a release."""
     world.apply(*world.whole())

@@ -75,6 +75,7 @@ async def test_of_a_relay(orders: World) -> None:
         assert [event_id for at, event_id in rows if at == key] == [ids[number], ids[number + 3]]
 
 
+@pytest.mark.thorough
 async def test_of_a_consumer(orders: World) -> None:
     sent = [(f"e{number}", "ab"[number % 2], "MaxDeliver") for number in range(6)]
     await send_letters(orders, *sent)
@@ -132,6 +133,7 @@ async def test_what_another_sent_meanwhile_is_not_sent_again(orders: World) -> N
     assert (await stored(orders)).count(following) == 1
 
 
+@pytest.mark.thorough
 def test_of_a_group_in_redis(world: World, redis_server: RedisServer, client: Any) -> None:
     key, group = f"{world.prefix}.user.v1", "billing"
     letters = f"{key}.dlq"

@@ -134,6 +134,7 @@ def test_killed_container_runtime_is_started_again(cluster_node: Node) -> None:
     cluster_node.pod_works()
 
 
+@pytest.mark.thorough
 def test_everything_killed_comes_back_with_its_objects(cluster_node: Node) -> None:
     cluster_node.pod_works()
     kill(cluster_node)

@@ -11,6 +11,7 @@ from support.archive_soak import FAULTS, soaking
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.thorough
 async def test_whatever_is_killed_every_event_is_there_once(tmp_path: Path) -> None:
     async with soaking(tmp_path) as soak:
         account = await soak.run(FAULTS)

@@ -74,8 +74,8 @@ def handled(folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("module", "settings", "killers"),
     [
-        ("handlers:waits", {"max_deliver": 3}, [60]),
-        ("handlers:several", {"max_deliver": 1}, [7, 60]),
+        pytest.param("handlers:waits", {"max_deliver": 3}, [60], marks=pytest.mark.thorough),
+        pytest.param("handlers:several", {"max_deliver": 1}, [7, 60], marks=pytest.mark.thorough),
         ("handlers:waits", {"max_deliver": 1, "ordering": "PerKey"}, [7, 60]),
     ],
     ids=["one by one", "in batches", "in order"],

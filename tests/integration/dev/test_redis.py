@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 MANIFEST = ROOT / "examples/redis/pipeline.yaml"
 
 
+@pytest.mark.thorough
 def test_an_event_appears_in_the_key_and_is_there_after_a_restart(dev: Dev) -> None:
     dev.start(manifest=MANIFEST)
     dev.says(r"redis +redis://127\.0\.0\.1:\d+")

@@ -19,7 +19,9 @@ from support.waiting import SECONDS
 pytestmark = pytest.mark.integration
 
 ACK_SECONDS = 1.0
-KINDS = pytest.mark.parametrize("batches", [True, False], ids=["fast", "window"])
+KINDS = pytest.mark.parametrize(
+    "batches", [True, pytest.param(False, marks=pytest.mark.thorough)], ids=["fast", "window"]
+)
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ async def test_a_test_does_not_see_the_events_of_another(outbox_pipeline):
 """
 
 
+@pytest.mark.thorough
 def test_a_manifest_with_redis_runs_on_a_server_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_identity.py").write_text(TESTS)

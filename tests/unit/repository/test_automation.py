@@ -44,7 +44,9 @@ def test_hooks_run_our_tools_on_the_files_of_the_commit() -> None:
 
 
 def test_a_hosted_runner_calls_the_script_that_any_other_calls() -> None:
-    assert commands("test")[-1] == ".ci/run"
+    matrix = read(".github/workflows/ci.yaml")["jobs"]["test"]["strategy"]["matrix"]
+    assert commands("test")[-1] == "${{ matrix.tests }}"
+    assert matrix == {"tests": [".ci/run", "make check-thorough"]}
     assert (ROOT / ".ci/run").stat().st_mode & 0o111
 
 
