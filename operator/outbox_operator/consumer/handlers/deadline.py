@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import time
 import types
@@ -39,15 +40,18 @@ class LeftBehindError(TooLateError):
 async def bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> object:
     """Return the result of a coroutine, which is cancelled at the context's deadline.
 
-    One that ends without waiting for anything needs no timer, which costs as much as all else.
+    What it does to context variables is gone with it, as it is of a task of its own: the next call
+    in this one may be for somebody else. One that ends without waiting for anything needs no timer,
+    which costs as much as all else.
 
     Raises:
         TooLateError: The deadline passed; also if the coroutine swallowed that and has no answer.
         LeftBehindError: It did not end then; nothing runs it any more.
         Exception: Whatever the coroutine raises.
     """
+    variables = contextvars.copy_context()
     try:
-        waits_for = coroutine.send(None)
+        waits_for = variables.run(coroutine.send, None)
     except StopIteration as done:
         return done.value
     loop = asyncio.get_running_loop()
@@ -55,25 +59,29 @@ async def bounded(coroutine: Coroutine[Any, Any, object], context: Context) -> o
     timer = asyncio.timeout_at(None if context.deadline is None else context.deadline + offset)
     context._moved = lambda deadline: _move(loop, timer, deadline + offset)
     try:
-        return await _timed(coroutine, waits_for, timer)
+        return await _timed(coroutine, waits_for, timer, variables)
     finally:
         context._moved = None
 
 
 async def within(seconds: float, coroutine: Coroutine[Any, Any, object]) -> None:
     """Run a coroutine, which is cancelled after some seconds, in this task. Raises as `bounded`."""
+    variables = contextvars.copy_context()
     with contextlib.suppress(StopIteration):
-        waits_for = coroutine.send(None)
-        await _timed(coroutine, waits_for, asyncio.timeout(seconds))
+        waits_for = variables.run(coroutine.send, None)
+        await _timed(coroutine, waits_for, asyncio.timeout(seconds), variables)
 
 
 async def _timed(
-    coroutine: Coroutine[Any, Any, object], waits_for: object, timer: asyncio.Timeout
+    coroutine: Coroutine[Any, Any, object],
+    waits_for: object,
+    timer: asyncio.Timeout,
+    variables: contextvars.Context,
 ) -> object:
     """Return the result of a coroutine that waits for something. Raises as `bounded`."""
     try:
         async with timer:
-            answer = await _Rest(coroutine, timer).run(waits_for)
+            answer = await _Rest(coroutine, timer, variables).run(waits_for)
     except TimeoutError:
         if not timer.expired():
             raise  # the function's own
@@ -99,11 +107,18 @@ class _Rest:
     Args:
         coroutine: Is stepped by whoever awaits `run`, as if it were awaited itself.
         timer: Cancels it.
+        variables: It runs with these.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, object], timer: asyncio.Timeout) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, object],
+        timer: asyncio.Timeout,
+        variables: contextvars.Context,
+    ) -> None:
         self._coroutine = coroutine
         self._timer = timer
+        self._variables = variables
         self._until: float | None = None
         """When there is no time left to put things in order either."""
         self._again = False
@@ -125,7 +140,7 @@ class _Rest:
                 else:
                     step = functools.partial(coroutine.send, got)
             try:
-                waits_for = step()
+                waits_for = self._variables.run(step)
             except StopIteration as done:
                 return done.value
 
