@@ -64,14 +64,35 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+READER_TS_CLASHING = """
+import type {{ CacheCleared, CacheFilled, EventsByType, OrderCreated }} from "{file}";
+const order: OrderCreated = {{ events: {{ count: 1 }} }};
+const cleared: EventsByType["cache.cleared"] = {{}} as CacheCleared;
+const filled: EventsByType["cache.filled"] = {{}} as CacheFilled;
+export const all: EventsByType["order.created"][] = [order];
+export const others = [cleared, filled];
+"""
+READER_GO_CLASHING = """package events
+
+var _ = []any{TypeOrder{Y: 1}, EventTypeOrder, EventTypeOrderCreated, TypeTypeOrder, CacheCleared{}}
+"""
+
+
 @pytest.mark.thorough
-def test_readers_compile_with_what_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "reader_ts", "reader_go"),
+    [("shop", READER_TS, READER_GO), ("clashing", READER_TS_CLASHING, READER_GO_CLASHING)],
+    ids=["shop", "clashing"],
+)
+def test_readers_compile_with_what_is_written(
+    module: str, reader_ts: str, reader_go: str, tmp_path: Path
+) -> None:
     locked = json.loads((LANGUAGES / "package.json").read_text())["dependencies"]["quicktype"]
     assert f"quicktype@{locked}" == QUICKTYPE
     modules = node_modules()
     catalog, typescript, go = (tmp_path / one for one in ("catalog", "typescript", "go"))
     run(
-        *OUTBOX, "export", "shop", "--folder", catalog, cwd=tmp_path,
+        *OUTBOX, "export", module, "--folder", catalog, cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT / "tests/unit/catalog")},
     )  # fmt: skip
     for name, file in (("typescript", typescript / "events.ts"), ("go", go / "events.go")):
@@ -79,21 +100,39 @@ def test_readers_compile_with_what_is_written(tmp_path: Path) -> None:
             *OUTBOX, "code", name, "--folder", catalog, "--out", file,
             cwd=modules.parent, env={"npm_config_offline": "true"},
         )  # fmt: skip
-    (typescript / "reader.ts").write_text(READER_TS.format(file="./events"))
+    (typescript / "reader.ts").write_text(reader_ts.format(file="./events"))
     (typescript / "tsconfig.json").write_text(json.dumps(TSCONFIG))
     run(modules / ".bin/tsc", "--project", ".", cwd=typescript)
-    (go / "reader.go").write_text(READER_GO)
+    (go / "reader.go").write_text(reader_go)
     (go / "go.mod").write_text("module events\n\ngo 1.26.0\n")
     run(
         binaries.find_go(CACHE / "localkube"), "vet", ".", cwd=go,
         env=binaries.go_environment(os.environ),
     )  # fmt: skip
-    # quicktype takes the name of a single file's type from elsewhere.
+
+
+# quicktype takes the name of a single file's type from elsewhere, and makes no file without types.
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("module", "event_type", "name"),
+    [("shop", "order.created", "OrderCreated"), ("clashing", "cache.cleared", "CacheCleared")],
+)
+def test_a_catalog_of_one_event_has_its_type(
+    module: str, event_type: str, name: str, tmp_path: Path
+) -> None:
+    modules = node_modules()
+    catalog = tmp_path / "catalog"
+    run(
+        *OUTBOX, "export", module, "--folder", catalog, cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "tests/unit/catalog")},
+    )  # fmt: skip
     one = tmp_path / "one/schemas"
     one.mkdir(parents=True)
-    shutil.copy(catalog / "schemas/order.created.json", one)
+    shutil.copy(catalog / f"schemas/{event_type}.json", one)
     run(
         *OUTBOX, "code", "typescript", "--folder", one.parent, "--out", tmp_path / "one.ts",
         cwd=modules.parent, env={"npm_config_offline": "true"},
     )  # fmt: skip
-    assert '"order.created": OrderCreated;' in (tmp_path / "one.ts").read_text()
+    text = (tmp_path / "one.ts").read_text()
+    assert f'"{event_type}": {name};' in text
+    assert f"export interface {name} " in text or f"export type {name} " in text
