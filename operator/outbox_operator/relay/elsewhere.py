@@ -18,8 +18,10 @@ MOST_READ: Final = 250_000
 """Sequences behind that event: more than others publish between two saves of a relay."""
 
 
-async def was_published(sink: Sink, subjects: str, tail: Tail, known: int, last: int) -> bool:
-    """Return whether the last event that the cursor knows of has a subject that is not ours.
+async def last_one(
+    sink: Sink, subjects: str, tail: Tail, known: int, last: int
+) -> TailMessage | None:
+    """Return the last event that the cursor knows of if it has a subject that is not ours.
 
     Args:
         sink: Asks the stream.
@@ -32,13 +34,15 @@ async def was_published(sink: Sink, subjects: str, tail: Tail, known: int, last:
         OutboxError: The stream does not answer.
     """
     if known in (0, last):
-        return False
+        return None
     there = await sink.message_at(subjects, known)
-    return there is not None and not covers(subjects, there.subject) and tail.is_ours(there.headers)
+    if there is None or covers(subjects, there.subject) or not tail.is_ours(there.headers):
+        return None
+    return there
 
 
 async def read(sink: Sink, subjects: str, tail: Tail, known: int, last: int) -> int:
-    """Add what lies behind that event to the tail; takes arguments of `was_published`.
+    """Add what lies behind that event to the tail; takes arguments of `last_one`.
 
     Returns:
         Sequence of the last message on our subjects.

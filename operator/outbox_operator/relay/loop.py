@@ -35,7 +35,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.paging import Snapshot, largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Page, Reader
-from outbox_operator.relay.recovery import MOST_SKIPPED, Numbering
+from outbox_operator.relay.recovery import LEAST, MOST_SKIPPED, Numbering
 from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.retrying import Retrying, StopRequestedError
 from outbox_operator.relay.settings import Settings
@@ -261,8 +261,7 @@ class RelayLoop:
         if not repeated.isdisjoint(plan.positions):
             self._say_repeated(repeated.intersection(plan.positions))
         if plan.positions:
-            plan = plan.reaching(self._stream.highest)
-            self._stream.highest = max(self._stream.highest, plan.positions[-1])
+            plan = plan.reaching(self._stream.reach.before(plan.positions))
         naming = self._stream.chain.naming(sent)
         return plan if naming is None else plan.naming(naming)
 
@@ -326,20 +325,19 @@ class RelayLoop:
         await self._reader.rewind(self._cursor.point)  # the row may have been changed or deleted
 
     async def _candidates(self, last: int) -> Candidates:
-        done = self._cursor.point.position
-        return await self._store.candidates(
-            *self._bounds(), done=done, last=last, most=MOST_SKIPPED
-        )
+        lower, upper, done = self._bounds()
+        return await self._store.candidates(lower, upper, done=done, last=last, most=MOST_SKIPPED)
 
     async def _waiting(self, positions: Sequence[int]) -> Set[int]:
-        done = self._cursor.point.position
-        return await self._store.waiting(*self._bounds(), done=done, positions=positions)
+        lower, upper, done = self._bounds()
+        return await self._store.waiting(lower, upper, done=done, positions=positions)
 
-    def _bounds(self) -> tuple[Bound, Bound | None]:
-        """Return S1 and, inside a window, S2."""
+    def _bounds(self) -> tuple[Bound, Bound | None, int]:
+        """Return S1 and, inside a window, S2 and the position that is done."""
         point = self._cursor.point
         upper = None if point.upper is None else Snapshot.parse(point.upper).bound()
-        return Snapshot.parse(point.lower).bound(), upper
+        # Position 0 is none, as in `relay.reading`.
+        return Snapshot.parse(point.lower).bound(), upper, point.position or LEAST
 
     def _largest(self) -> int:
         return largest_row(self._stream.max_message_bytes)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from outbox_operator.adapters.sink import Sink, StreamFacts
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.recovery import Tail
 from outbox_operator.wire.cursors import stream_made_anew_text
 from outbox_operator.wire.subjects import covers
+
+log = logging.getLogger(__name__)
 
 
 class StreamRolledBackError(NatsError):
@@ -74,3 +78,11 @@ def dropped(sent: int, before: int, last: int) -> int:
         last: Of the last one after it.
     """
     return max(0, sent - max(0, last - before))
+
+
+def say_dropped(subjects: str, events: int) -> None:
+    """Say that a stream dropped events that it had acknowledged."""
+    log.error(
+        "the stream of %s acknowledged at least %d events that it dropped, since it knew their "
+        "message ids: other rows have the same event_id", subjects, events,
+    )  # fmt: skip

@@ -170,7 +170,9 @@ class Tail:
         if hole >= EMISSION_GAP:
             self.left_out += hole
         self.missing += max(0, hole)
-        self.doubted |= PREDECESSOR in headers
+        # Of a relay that did not know how far rows were sent, or does not say it.
+        backwards = position < self.highest and REACHED not in headers
+        self.doubted |= PREDECESSOR in headers or backwards
         self.highest = max(self.highest, self.highest_in(headers))
         self.emission = max(self.emission, emission)
         if sequence > self.dealt_to or position in self.unless:
@@ -227,6 +229,7 @@ def fill_holes(
     found: Mapping[int, str] | None = None,
     *,
     complete: bool,
+    dense: bool = True,
 ) -> Filled:
     """Decide which rows are those whose messages are missing in the tail.
 
@@ -237,10 +240,14 @@ def fill_holes(
         waiting: Rows up to `Tail.highest` which the cursor does not account for.
         found: Event id by position of rows that are known already, and their holes not counted.
         complete: Whether there are no others.
+        dense: Whether the stream refuses what is behind a message that it refuses. Where it does
+            not, a number is missing of what it never took.
     """
     if found:
         waiting = [row for row in waiting if found.get(row.position) != row.event_id]
     hidden = [row for row in waiting if tail.published.get(row.position) != row.event_id]
+    if not dense:
+        return Filled({}, frozenset(), min(len(hidden), tail.missing) if complete else tail.missing)
     known = complete and not (tail.left_out or tail.doubted)
     # Then missing messages may be of rows that are gone, and hidden ones new at their positions.
     lost = complete and len(waiting) - len(hidden) < tail.shown

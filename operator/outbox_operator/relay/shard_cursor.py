@@ -126,7 +126,12 @@ class ShardCursor:
             PostgresError: The database does not answer.
         """
         point, stream = self.point, self._stream
-        if stream.tail_is_open and not dead_letters:
+        if stream.tail_is_open:
+            # A point among rows of the tail would count their messages as done, whatever becomes
+            # of them.
+            if dead_letters:
+                await self._store.save(self._saved, dead_letters, settled=True)
+                self._buried(dead_letters)
             return
         cursor = Cursor(
             point.lower, point.upper, point.position,
@@ -142,6 +147,10 @@ class ShardCursor:
         self._checkpoints = self._checkpoints if grown is None else grown
         self._saved, self._saved_at = cursor, time.monotonic()
         self._metrics.saves.inc()
+        self._buried(dead_letters)
+
+    def _buried(self, dead_letters: Sequence[NewDeadLetter]) -> None:
+        """Count and say what is stored as dead letters."""
         for letter in dead_letters:
             self._metrics.poison(letter.reason).inc()
             if not letter.blocked:

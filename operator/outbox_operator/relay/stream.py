@@ -19,9 +19,9 @@ from outbox_operator.relay.chain import Chain
 from outbox_operator.relay.fencing import Fencing
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.open_tail import OpenTail
+from outbox_operator.relay.reach import Reach
 from outbox_operator.relay.recovery import (
     EMISSION_GAP,
-    LEAST,
     MOST_SKIPPED,
     WINDOWS,
     Numbering,
@@ -59,7 +59,7 @@ class ShardStream:
     Attributes:
         chain: What messages name as the number before theirs.
         numbers: Of the last event published.
-        highest: Largest position of the rows that were sent, as far as messages show.
+        reach: How far rows were sent.
         fence: Whether we publish behind it, and why not.
         max_message_bytes: As the stream last said.
         created: When the stream was created that `known` is about.
@@ -91,7 +91,7 @@ class ShardStream:
         self._resumed_at = 0
         self._candidates, self._waiting = candidates, waiting
         self._open = OpenTail()
-        self.highest = LEAST
+        self.reach = Reach()
         self.max_message_bytes = 0
         self.created = created
         self.notice = notice
@@ -207,6 +207,7 @@ class ShardStream:
         """Record the end of a run."""
         self.numbers = self.numbers.after(sent.count)
         self.chain.stored(sent.count)
+        self.reach.ended()
         self._ended_behind = None
         if sent.count and self.fence.up and self._last is not None:
             self._ended_behind = (sent.count, self._last)
@@ -234,16 +235,13 @@ class ShardStream:
         """
         dropped = losses.dropped(*self._ended_behind, last) if self._ended_behind else 0
         self._ended_behind = None
-        if not dropped:
-            return
-        self._metrics.dropped.inc(dropped)
-        log.error(
-            "the stream of %s acknowledged at least %d events that it dropped, since it knew their "
-            "message ids: other rows have the same event_id", self._subjects, dropped,
-        )  # fmt: skip
+        if dropped:
+            self._metrics.dropped.inc(dropped)
+            losses.say_dropped(self._subjects, dropped)
 
     def passed(self, positions: Sequence[int]) -> None:
         """Record that the cursor has moved behind rows."""
+        self.reach.passed(positions)
         if self.published and self._open.met(positions):
             self._close_tail()
 
@@ -277,9 +275,10 @@ class ShardStream:
             found = await self._sink.last_of(self._subjects)
         last = found.sequence if found is not None else 0
         again, self._plain = self._tail_was_read, False
-        headers = found.headers if found is not None else {}
-        shown = tail.number_in(headers)
-        self.highest = max(self.highest, tail.highest_in(headers))
+        shown = 0
+        if found is not None:
+            shown = tail.number_in(found.headers)
+            self.reach.seen(tail.highest_in(found.headers))
         await self._look_for_losses(facts, last)
         self._open.found_end(last)
         tail.dealt_to, tail.unless = self._open.dealt_to, self.published
@@ -297,18 +296,25 @@ class ShardStream:
             self._tail_was_read = True
             return
         after = first_wanted(self._known, last)
-        if moved := await elsewhere.was_published(self._sink, self._subjects, tail, known, last):
+        if moved := await elsewhere.last_one(self._sink, self._subjects, tail, known, last):
+            self.reach.seen(tail.highest_in(moved.headers))
             after, last = known, await elsewhere.read(self._sink, self._subjects, tail, known, last)
         elif last > after:
             async for message in self._sink.tail(self._subjects, after):
                 tail.add(message.sequence, message.subject, message.headers)
                 last = message.sequence
-        self.highest = max(self.highest, tail.highest)
+        self.reach.seen(tail.highest)
         tail_rows.say_forgotten(tail, facts, self._metrics)
-        if await tail_rows.fill(tail, facts, self._candidates, self._metrics, self.published):
+        unsure = await tail_rows.fill(
+            tail, facts, self._candidates, self._metrics, self.published, dense=self._ordered
+        )
+        if unsure:
             self.chain.doubted(self.numbers.last)
         stored = self.numbers.last if self._numbered is None else 0
         self._number_anew(tail, known if moved else last, facts)
+        if unsure and self._ordered:
+            # Two numbers of one row: to be seen whatever else the stream drops.
+            self.numbers = self.numbers.above(self.numbers.last + EMISSION_GAP)
         self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
         self._numbered = None  # holes up to here are dealt with: rows of them are in there
@@ -321,20 +327,13 @@ class ShardStream:
         self._metrics.resumed.inc(max(0, len(self._open) - before))
         self._windows_left = WINDOWS
         # A shard that never published is as clear as one whose end is where the cursor says.
-        self._plain = not again and not tail.published and (moved or last == known)
+        self._plain = not again and not tail.published and (moved is not None or last == known)
         self._last, self._tail_was_read = last, True
         if self._ordered:  # else applications may well publish by themselves
             self._metrics.foreign.inc(tail.foreign)
         if not self.published:
             self._account()
-        if tail.published or tail.foreign:
-            log.info(
-                "read what the stream holds behind the cursor",
-                extra={
-                    "after_sequence": after, "last_sequence": last,
-                    "ours": len(tail.published), "foreign": tail.foreign,
-                },
-            )  # fmt: skip
+        tail_rows.say_read(tail, after, last)
         if self._fence_refused:
             self._fence_refused = False
             self.fence.refused(facts, tail)

@@ -33,17 +33,32 @@ def say_forgotten(tail: Tail, facts: StreamFacts, metrics: RelayMetrics) -> None
     )  # fmt: skip
 
 
+def say_read(tail: Tail, after: int, last: int) -> None:
+    """Say what a tail has, if it has anything."""
+    if tail.published or tail.foreign:
+        log.info(
+            "read what the stream holds behind the cursor",
+            extra={
+                "after_sequence": after, "last_sequence": last,
+                "ours": len(tail.published), "foreign": tail.foreign,
+            },
+        )  # fmt: skip
+
+
 async def fill(
     tail: Tail,
     facts: StreamFacts,
     candidates: ReadCandidates,
     metrics: RelayMetrics,
     found: Mapping[int, str],
+    *,
+    dense: bool,
 ) -> int:
     """Find the rows whose messages are missing in the tail, and say what is not certain.
 
     Args:
         found: Event id by position of rows that an earlier reading of the tail found.
+        dense: As `fill_holes` takes it.
 
     Returns:
         How many events are sent although they may have been published.
@@ -54,7 +69,7 @@ async def fill(
     if not (tail.missing and tail.published):
         return 0
     waiting, complete = await candidates(tail.highest)
-    filled = fill_holes(tail, waiting, found, complete=complete)
+    filled = fill_holes(tail, waiting, found, complete=complete, dense=dense)
     tail.published.update(filled.published)
     for position in filled.repeated:
         del tail.published[position]

@@ -46,6 +46,12 @@ async def test_it_is_known_whether_these_are_all(
     assert ([row.position for row in rows], all_) == (list(range(1, found + 1)), complete)
 
 
+async def test_it_is_known_too_where_none_of_those_looked_at_is_one(store: OutboxStore) -> None:
+    assert await store.candidates(
+        START, None, done=0, last=-5, most=MANY, looked_at=3
+    ) == ([], False)  # fmt: skip
+
+
 async def test_rows_up_to_a_position_are_looked_for(store: OutboxStore) -> None:
     rows, complete = await store.candidates(START, None, done=0, last=2, most=MANY)
     assert ({row.position for row in rows}, complete) == ({1, 2}, True)

@@ -101,6 +101,23 @@ def test_the_last_row_of_a_window_before_is_found_by_the_count() -> None:
     assert (filled.published, filled.unsure) == ({20: "id-20"}, 0)
 
 
+def test_of_a_relay_that_does_not_say_how_far_it_sent_holes_are_not_certain() -> None:
+    """One before this header: 9, then 20, whose message is gone, then 7; 8 became visible late."""
+    made = tail(ours(9, 1), ours(7, 3))
+    rows = [Candidate(number, f"id-{number}", b"") for number in (7, 8, 9)]
+    assert made.doubted
+    assert fill_holes(made, rows, complete=True).published == {}
+
+
+def test_without_order_a_missing_number_proves_nothing() -> None:
+    """A stream may take what is behind a message that it refuses."""
+    made = tail(ours(1, 1), ours(3, 3, **{"Ce-Partitionkey": "k"}))
+    rows = [Candidate(1, "id-1", b""), keyed(2, "k"), keyed(3, "k")]
+    assert fill_holes(made, rows, complete=True).published == {2: "id-2"}
+    filled = fill_holes(made, rows, complete=True, dense=False)
+    assert (filled.published, filled.unsure) == ({}, 1)
+
+
 def test_a_position_that_is_no_bigint_is_of_somebody_else() -> None:
     made = tail(ours(10**19 - 1, 1), ours(7, 10**19 - 1))
     assert (made.published, made.foreign) == ({}, 2)

@@ -260,7 +260,8 @@ class OutboxStore(Session):
                 bound.open_xids, done, last, most, looked_at,
             )  # fmt: skip
         complete = len(records) < most and not any(record[3] for record in records[:1])
-        return Candidates([Candidate(*record[:3]) for record in records], complete)
+        found = [Candidate(*record[:3]) for record in records if record[0] is not None]
+        return Candidates(found, complete)
 
     async def waiting(
         self, unseen: Bound, upper: Bound | None, *, done: int, positions: Sequence[int]
@@ -296,6 +297,8 @@ class OutboxStore(Session):
         cursor: Cursor,
         dead_letters: Sequence[NewDeadLetter] = (),
         checkpoints: str | None = None,
+        *,
+        settled: bool = False,
     ) -> None:
         """Store how far we are, if the shard is still ours.
 
@@ -304,6 +307,8 @@ class OutboxStore(Session):
 
         Args:
             checkpoints: Earlier points; None leaves them as they are.
+            settled: Whether the cursor is before the dead letters, and no relay is to read them
+                again.
 
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
@@ -314,7 +319,7 @@ class OutboxStore(Session):
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
                 self._check_owner(done)
                 return
-            letters = DeadLetterCopies(self._connection, self._target, self._sql)
+            letters = DeadLetterCopies(self._connection, self._target, self._sql, settled)
             try:
                 await self._bury(arguments, dead_letters, letters.together)
             except UnreadableRowsError:

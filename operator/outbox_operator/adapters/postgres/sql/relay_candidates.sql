@@ -22,16 +22,20 @@ WITH behind AS (
         ORDER BY xid
     ) e
 )
-SELECT position, event_id::text, sha256(convert_to(
-    partition_key,
-    CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
-) || coalesce('\x00'::bytea || convert_to(replay ->> 'name', 'SQL_ASCII'), '')) AS key,
-    -- Whether there are more rows than are looked at.
-    (SELECT count(*) FROM (
-        SELECT FROM {schema}.events WHERE shard = $1 AND xid >= $2::text::xid8 LIMIT $9
-    ) looked_at) >= $9 AS cut
-FROM behind
-WHERE position <= $7
-  AND ($4::text IS NULL OR position > $6 OR xid >= $4::text::xid8
-       OR xid = ANY ($5::text[]::xid8[]))
-LIMIT $8
+SELECT found.*, looked_at.cut
+FROM (
+    -- Whether there are more rows than are looked at: to be known if none of these is found, too.
+    SELECT count(*) >= $9 AS cut
+    FROM (SELECT FROM {schema}.events WHERE shard = $1 AND xid >= $2::text::xid8 LIMIT $9) fresh
+) looked_at
+LEFT JOIN (
+    SELECT position, event_id::text, sha256(convert_to(
+        partition_key,
+        CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END
+    ) || coalesce('\x00'::bytea || convert_to(replay ->> 'name', 'SQL_ASCII'), '')) AS key
+    FROM behind
+    WHERE position <= $7
+      AND ($4::text IS NULL OR position > $6 OR xid >= $4::text::xid8
+           OR xid = ANY ($5::text[]::xid8[]))
+    LIMIT $8
+) found ON true
