@@ -141,7 +141,7 @@ def _forget_holes() -> None:
     from outbox_operator.relay import tail_rows
     from outbox_operator.relay.recovery import Filled
 
-    def fill_none(tail: Any, waiting: Any, found: Any = None) -> Filled:
+    def fill_none(*_: Any, **__: Any) -> Filled:
         return Filled({}, frozenset(), 0)
 
     vars(tail_rows)["fill_holes"] = fill_none
