@@ -49,6 +49,10 @@ saves. Only a database that was put back has more behind its cursor; older ones 
 EMISSION_GAP: Final = 1_000_000
 """Twice as many events as any relay publishes between two saves. Who has left out so many saves
 that before it gives out the next number."""
+DOUBT_GAP: Final = 600_000
+"""Left out before events of which some have been sent, so that two numbers of one row can be told
+whatever the stream drops: more than any relay publishes between two saves, and with all it may
+publish before its next one (`relay.stream`) less than `EMISSION_GAP`, should none of it be left."""
 WINDOWS: Final = 3
 """The rest of an open window, what was being read meanwhile, and a poll: with these everything
 that was visible when we looked at the stream has been read."""
@@ -167,7 +171,7 @@ class Tail:
             self.foreign_subject, self.foreign_sequence = subject, sequence
             return
         hole = emission - max(self.emission, self.numbered) - 1
-        if hole >= EMISSION_GAP:
+        if hole >= DOUBT_GAP:
             self.left_out += hole
         self.missing += max(0, hole)
         # Of a relay that did not know how far rows were sent, or does not say it.

@@ -21,6 +21,7 @@ from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.open_tail import OpenTail
 from outbox_operator.relay.reach import Reach
 from outbox_operator.relay.recovery import (
+    DOUBT_GAP,
     EMISSION_GAP,
     MOST_SKIPPED,
     WINDOWS,
@@ -314,7 +315,7 @@ class ShardStream:
         self._number_anew(tail, known if moved else last, facts)
         if unsure and self._ordered:
             # Two numbers of one row: to be seen whatever else the stream drops.
-            self.numbers = self.numbers.above(self.numbers.last + EMISSION_GAP)
+            self.numbers = self.numbers.above(self.numbers.last + DOUBT_GAP)
         self.chain.seen(max(shown, tail.emission))
         self._resumed_at = self.numbers.last
         self._numbered = None  # holes up to here are dealt with: rows of them are in there

@@ -16,7 +16,7 @@ import pytest
 from outbox_operator.adapters.postgres.connection import connect
 from outbox_operator.adapters.postgres.replays import ReplayStore, Selection
 from outbox_operator.adapters.postgres.url import parse_url
-from outbox_operator.relay.recovery import EMISSION_GAP
+from outbox_operator.relay.recovery import DOUBT_GAP
 from support.nats import NatsServer, connected
 from support.relaying import FORGETFUL, Outbox, RelayProcess, an_outbox
 from support.waiting import SECONDS
@@ -112,7 +112,7 @@ async def test_writers_without_a_lock_lose_nothing(last_values: Outbox) -> None:
         await outbox.forget_saves(relay, before)
         await late.commit()
     await relay.start().active()
-    await outbox.saved(EMISSION_GAP + 8)  # numbers are left out, since rows have two of them
+    await outbox.saved(DOUBT_GAP + 8)  # numbers are left out, since rows have two of them
     # All of them once more, so that the key ends as its rows do.
     assert await values(outbox) == [("k", 4)]
     assert relay.metric("uncertain_total") == 4
