@@ -23,7 +23,7 @@ LONGEST_FIRST: Final = (
 """Groups that take minutes. A parallel run begins with them: none may be what it waits for."""
 DEAREST_FIRST: Final = ("delivery", "e2e", "cluster", "integration", "chart", "contract", "unit")
 """Order of the others, for the same reason; more clusters begin when the first ones are up."""
-WORKERS_A_CORE: Final = 4
+WORKERS_A_CORE: Final = 3
 PLANES_GIGABYTES: Final = 8
 """What the clusters of a run take together: there is one for each group that needs one."""
 

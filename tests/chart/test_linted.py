@@ -63,6 +63,7 @@ def test_nothing_critical_is_left_out(helm: Helm, values: Manifest) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
+@pytest.mark.thorough
 def test_manifests_are_looked_at_without_a_cluster_as_the_page_says(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "crds", tmp_path / "crds")
     (tmp_path / "shop").mkdir()

@@ -153,6 +153,7 @@ def test_a_pipeline_comes_and_goes_with_the_rights_of_the_chart(
         assert trouble not in said, operator.tail()
 
 
+@pytest.mark.thorough
 def test_the_owner_of_a_namespace_lets_the_operator_in(
     cluster: Kubectl,
     database: str,

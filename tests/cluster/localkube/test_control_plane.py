@@ -47,6 +47,7 @@ def up() -> tuple[dict[str, Any], str]:
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.thorough
 def test_life_of_a_control_plane(places: Roots, monkeypatch: pytest.MonkeyPatch) -> None:
     facts, _ = up()
     client = ApiClient(facts["server"], Path(facts["kubeconfig"]).parent)

@@ -93,6 +93,7 @@ async def locked(world: World, statement: str) -> AsyncIterator[Callable[[], Any
         await watcher.close()
 
 
+@pytest.mark.thorough
 async def test_a_task_rejects_and_another_approves(orders: World) -> None:
     await execute(orders.database, DROP)
     orders.look_again("obp", "orders")

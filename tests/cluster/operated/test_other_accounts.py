@@ -77,6 +77,7 @@ def is_counted(world: World, name: str) -> bool:
     return bool(status(world, "EventConsumer", name)["consumer"]["pending"] == 2)
 
 
+@pytest.mark.thorough
 async def test_another_account_of_the_same_server(world: World, accounts: NatsServer) -> None:
     """By a Secret alone: seen, also when it happens while nobody looks."""
     stream, pods = f"{world.prefix}-orders", ("orders-relay", "orders-billing-consumer")

@@ -111,6 +111,7 @@ def filled_in(world: World, kind: str, name: str) -> bool:
     return found is not None and found["spec"].get("tomorrow") == "by default"
 
 
+@pytest.mark.thorough
 def test_definitions_newer_than_the_operator(world: World, newer_definitions: None) -> None:
     world.apply(*world.whole())
     for kind, name in (

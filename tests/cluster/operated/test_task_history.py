@@ -83,6 +83,7 @@ def of_task(world: World, name: str) -> dict[str, Any]:
     return dict(body.get("status") or {})
 
 
+@pytest.mark.thorough
 async def test_the_operator_dies_in_the_middle(orders: World, relay: RelayProcess) -> None:
     await relay.active()
     await write(orders, 120)

@@ -121,6 +121,7 @@ async def test_dead_letters_of_a_consumer_go_where_they_came_from(orders: World)
     assert await letters_of(orders) == []
 
 
+@pytest.mark.thorough
 async def test_they_take_turns_and_can_be_stopped(orders: World) -> None:
     """A slow one is suspended, lets the next go by, goes on, and is deleted in the middle."""
     await bury(orders, *(("", "MessageTooLarge", str(number)) for number in range(200)))

@@ -58,6 +58,7 @@ async def note(event, context):
 """
 
 
+@pytest.mark.thorough
 def test_a_consumer_handles_what_appears(dev: Dev) -> None:
     documents = list(yaml.safe_load_all(MANIFEST.read_text()))
     documents[0]["spec"]["consumers"] = [

@@ -84,6 +84,7 @@ async def test_what_becomes_of_an_event_in_redis(
         assert facts == [{"written": str(dead.id)}, {"deadLetter": "KeyBlocked"}]
 
 
+@pytest.mark.thorough
 async def test_of_several_shards_in_redis_it_says_the_key(
     database: str, redis_server: RedisServer, tmp_path: Path
 ) -> None:

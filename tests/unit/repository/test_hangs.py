@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from support import watchdog
 from support.kube import ROOT
 
@@ -36,6 +38,7 @@ def test_the_last():
 """
 
 
+@pytest.mark.thorough
 def test_a_test_that_hangs_is_named_and_the_next_one_runs(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(HANGING)
     (tmp_path / "ours.py").symlink_to(ROOT / "tests/conftest.py")
