@@ -133,6 +133,14 @@ class Shop:
         text: str = body["data"]["config.json"]
         return text
 
+    def told_of_the_new_one(self) -> bool:
+        """Whether what pods of the pipeline are told is of the one that is there now."""
+        there = self.world.get("OutboxPipeline", "orders")
+        told = self.world.get("ConfigMap", "orders-relay")
+        if there is None or told is None:
+            return False
+        return there["metadata"]["uid"] in told["data"]["config.json"]
+
     def relay(self, pipeline: str) -> RelayProcess:
         """The relay of a pipeline."""
         (self.folder / "url").write_text(self.world.database)
@@ -294,6 +302,7 @@ async def test_the_drained_outbox_made_anew(shop: Shop) -> None:
             await connection.execute(shop.fence("sql", "RENAME"))
             await connection.close()
             await shop.run("apply -f orders.yaml")
+            await eventually(shop.told_of_the_new_one, "pods are told of the pipeline made anew")
             await ready(shop, "orders-billing")
             before = len(shop.handled)
             relay = shop.relay("orders").start()
