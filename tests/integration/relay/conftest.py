@@ -12,7 +12,7 @@ import pytest
 from support.nats import NatsServer
 from support.outbox import migrate
 from support.postgres import PostgresServer
-from support.relaying import Outbox, an_outbox
+from support.relaying import FORGETFUL, Outbox, an_outbox
 from support.waiting import SECONDS
 
 
@@ -35,3 +35,13 @@ async def outbox(
     async with an_outbox(url, nats_server, tmp_path, migrated=True) as made:
         yield made
     postgres_server.drop_database(url)
+
+
+@pytest.fixture
+async def last_of_type(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> AsyncIterator[Outbox]:
+    """An outbox whose stream keeps the last message of each event type."""
+    config = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
+    async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
+        yield outbox

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from support.nats import NatsServer
-from support.relaying import FORGETFUL, Outbox, an_outbox
+from support.relaying import Outbox
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def last_of_type(
-    database: str, nats_server: NatsServer, tmp_path: Path
-) -> AsyncIterator[Outbox]:
-    """An outbox whose stream keeps the last message of each event type."""
-    config = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
-    async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
-        yield outbox
 
 
 async def test_a_row_that_became_visible_late_is_sent_although_others_are_missing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,16 +19,6 @@ FULL: Final[dict[str, Any]] = {
     "discard_new_per_subject": True,
 }
 """A stream takes one message of each event type, and waits for room for the next."""
-
-
-@pytest.fixture
-async def last_of_type(
-    database: str, nats_server: NatsServer, tmp_path: Path
-) -> AsyncIterator[Outbox]:
-    """An outbox whose stream keeps the last message of each event type."""
-    config = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
-    async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
-        yield outbox
 
 
 async def purge(outbox: Outbox, *types: str) -> None:
