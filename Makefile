@@ -48,10 +48,10 @@ given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name))
 
 # Several workers, each with its own servers; a control plane stays with one. `ARGS=-n0` is serial.
 # Three tests of a run may pass at the second try only: the summary shows what they said at the first.
+# What is thorough is left to `make check-thorough`: of several -m the last one counts.
 PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15 \
-	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks --max-worker-restart 0
-# What `make check-thorough` runs and the others leave out.
-USUAL := -m "not thorough"
+	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks --max-worker-restart 0 \
+	-m "not thorough"
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 
@@ -81,7 +81,7 @@ demo-picture: setup ## The README's picture, of a run of the demo of its own; re
 .PHONY: test
 test: setup tools ## Everything: check, then all tests; installs and builds what they need
 	$(MAKE) --jobs=2 --output-sync=target check compiled
-	$(PYTEST) $(USUAL) $(TIERS) $(ARGS)
+	$(PYTEST) $(TIERS) $(ARGS)
 
 # In a fresh clone each worker would compile the same thousand modules for itself, all at the same
 # time. One process does it while types are checked, which takes one core.
@@ -122,23 +122,23 @@ generate: setup ## Write the generated files: crds/, the chart's CRDs, the synch
 
 .PHONY: test-unit
 test-unit: setup ## Pure code; needs nothing
-	$(PYTEST) $(USUAL) tests/unit $(ARGS)
+	$(PYTEST) tests/unit $(ARGS)
 
 .PHONY: test-contract
 test-contract: setup ## What one process writes, the next one reads; needs nothing
-	$(PYTEST) $(USUAL) tests/contract $(ARGS)
+	$(PYTEST) tests/contract $(ARGS)
 
 .PHONY: test-chart
 test-chart: setup ## The Helm chart as it renders, and what linters say; needs helm
-	$(PYTEST) $(USUAL) tests/chart $(ARGS)
+	$(PYTEST) tests/chart $(ARGS)
 
 .PHONY: test-integration
 test-integration: setup ## Real PostgreSQL and nats-server
-	$(PYTEST) $(USUAL) tests/integration $(ARGS)
+	$(PYTEST) tests/integration $(ARGS)
 
 .PHONY: test-delivery
 test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
-	$(PYTEST) $(USUAL) tests/delivery $(ARGS)
+	$(PYTEST) tests/delivery $(ARGS)
 
 .PHONY: check-thorough
 check-thorough: setup tools ## Tests that `make test` leaves out: variants, upgrades, the checker's own traps, long waits
@@ -159,11 +159,11 @@ check-archive-api: setup ## The archive's API, asked by schemathesis whatever it
 
 .PHONY: test-cluster
 test-cluster: setup ## Real kube-apiserver, PostgreSQL and nats-server; no pods
-	$(PYTEST) $(USUAL) tests/cluster $(ARGS)
+	$(PYTEST) tests/cluster $(ARGS)
 
 .PHONY: test-e2e
 test-e2e: setup ## A real node: chart installed, example applied, pods killed
-	$(PYTEST) $(USUAL) tests/e2e $(ARGS)
+	$(PYTEST) tests/e2e $(ARGS)
 
 .PHONY: bench-reconcile
 bench-reconcile: setup ## Times and costs of reconciling, into build/bench/reconcile.json

@@ -261,7 +261,7 @@ def fill_holes(
         row for row in hidden if tail.reached.get(row.key, row.position - 1) >= row.position
     ]
     if not lost and len(overtaken) <= tail.missing:
-        # More are missing than are hidden: of rows that nothing says how far they went, too.
+        # More are missing than are hidden: of rows that are gone, or lie beyond all that is shown.
         behind = max(0, tail.missing - tail.left_out - len(hidden))
         unsure = 0 if known and len(overtaken) == tail.missing else len(hidden) - len(overtaken)
         unsure = max(unsure, behind)

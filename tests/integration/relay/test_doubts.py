@@ -111,11 +111,22 @@ async def test_a_doubt_outlives_the_messages_that_say_so(last_of_type: Outbox) -
     assert missed in await ids(outbox)
 
 
+UNCOPIED = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.event_type <> '' THEN RAISE SQLSTATE '22000'; END IF;
+    RETURN NEW; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON outbox.dead_letters FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+"""Dead letters cannot have what is in their rows."""
+
+
+@pytest.mark.parametrize("hostile", ["SELECT", UNCOPIED], ids=["copied", "as a bare record"])
 async def test_a_dead_letter_in_a_tail_says_nothing_of_what_is_behind_it(
-    database: str, nats_server: NatsServer, tmp_path: Path
+    database: str, nats_server: NatsServer, tmp_path: Path, hostile: str
 ) -> None:
     """The stream drops what was found in it before the cursor has passed its row."""
     async with an_outbox(database, nats_server, tmp_path, **FORGETFUL, **FULL) as outbox:
+        await outbox.connection.execute(hostile)
         relay = await outbox.relay(on_poison="Skip").start().active()
         await outbox.add(event_type="full")
         before = await outbox.saved(1)
@@ -140,7 +151,9 @@ async def test_a_dead_letter_in_a_tail_says_nothing_of_what_is_behind_it(
         stored = await outbox.stored()
         assert found not in [message.headers["Ce-Id"] for message in stored]
         assert [message.key for message in stored if message.key] == ["k"], "no key goes back"
-        assert len(await outbox.dead_letters()) == 1
+        [letter] = await outbox.dead_letters()
+        settled = "SELECT xid = '0' FROM outbox.events WHERE position = $1"
+        assert await outbox.connection.fetchval(settled, letter["position"])
 
 
 async def test_what_a_broker_forgets_while_a_tail_is_open_is_sent_again(

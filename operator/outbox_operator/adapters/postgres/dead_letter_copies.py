@@ -21,20 +21,14 @@ class DeadLetterCopies:
         connection: In a transaction.
         target: For messages.
         sql: Gives the text of a statement by its name.
-        settled: Whether no relay is to read the rows again, wherever its cursor is.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        target: PostgresTarget,
-        sql: Callable[[str], str],
-        settled: bool,
+        self, connection: Connection, target: PostgresTarget, sql: Callable[[str], str]
     ) -> None:
         self._connection = connection
         self._target = target
         self._sql = sql
-        self._settled = settled
 
     async def together(self, letters: Sequence[NewDeadLetter]) -> None:
         """Copy rows as they are.
@@ -50,9 +44,6 @@ class DeadLetterCopies:
                 [letter.error for letter in letters],
                 [letter.blocked for letter in letters],
             )
-        if self._settled:
-            positions = [letter.position for letter in letters]
-            await self._connection.execute(self._sql("relay_settle_rows"), positions)
 
     async def one_by_one(self, letters: Sequence[NewDeadLetter]) -> None:
         """Copy rows, and of what cannot be copied make a record.

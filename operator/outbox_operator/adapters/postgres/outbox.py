@@ -249,8 +249,7 @@ class OutboxStore(Session):
 
         Args:
             upper: S2 of an open window, of which rows up to position `done` are dealt with.
-            most: How many at most.
-            looked_at: Among how many at most.
+            most: How many at most, among `looked_at`.
         """
         bound = upper or Bound("", ())
         async with self._statement():
@@ -259,9 +258,8 @@ class OutboxStore(Session):
                 self._shard, unseen.from_xid, unseen.open_xids, bound.from_xid or None,
                 bound.open_xids, done, last, most, looked_at,
             )  # fmt: skip
-        complete = len(records) < most and not any(record[3] for record in records[:1])
-        found = [Candidate(*record[:3]) for record in records if record[0] is not None]
-        return Candidates(found, complete)
+        found = [Candidate(*record[:3]) for record in records if record["position"] is not None]
+        return Candidates(found, len(found) < most and not records[0]["cut"])
 
     async def waiting(
         self, unseen: Bound, upper: Bound | None, *, done: int, positions: Sequence[int]
@@ -307,8 +305,7 @@ class OutboxStore(Session):
 
         Args:
             checkpoints: Earlier points; None leaves them as they are.
-            settled: Whether the cursor is before the dead letters, and no relay is to read them
-                again.
+            settled: Whether the cursor is before the dead letters, which nobody is to read again.
 
         Raises:
             ConflictError: Somebody else owns the shard (reason OwnershipLost).
@@ -319,22 +316,26 @@ class OutboxStore(Session):
                 done = await self._connection.fetchval(self._sql("relay_save"), *arguments, False)
                 self._check_owner(done)
                 return
-            letters = DeadLetterCopies(self._connection, self._target, self._sql, settled)
+            letters = DeadLetterCopies(self._connection, self._target, self._sql)
             try:
-                await self._bury(arguments, dead_letters, letters.together)
+                await self._bury(arguments, dead_letters, letters.together, settled)
             except UnreadableRowsError:
-                await self._bury(arguments, dead_letters, letters.one_by_one)
+                await self._bury(arguments, dead_letters, letters.one_by_one, settled)
 
     async def _bury(
         self,
         arguments: tuple[object, ...],
         dead_letters: Sequence[NewDeadLetter],
         copy: Callable[[Sequence[NewDeadLetter]], Awaitable[None]],
+        settled: bool,
     ) -> None:
         async with self._connection.transaction():
             done = await self._connection.fetchval(self._sql("relay_save"), *arguments, True)
             self._check_owner(done)
             await copy(dead_letters)
+            if settled:
+                positions = [letter.position for letter in dead_letters]
+                await self._connection.execute(self._sql("relay_settle_rows"), positions)
 
     async def settle_letters(self, snapshot: str) -> None:
         """Have no relay read dead letters again that lie behind a point, nor former ones.
