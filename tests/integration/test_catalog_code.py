@@ -65,16 +65,23 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> N
 
 
 READER_TS_CLASHING = """
-import type {{ CacheCleared, CacheFilled, EventsByType, OrderCreated }} from "{file}";
+import type {{
+  CacheCleared, CacheFilled, CountsPut, EventsByType, LinesPut, NotePut, OrderCreated, ShopOpened
+}} from "{file}";
 const order: OrderCreated = {{ events: {{ count: 1 }} }};
 const cleared: EventsByType["cache.cleared"] = {{}} as CacheCleared;
 const filled: EventsByType["cache.filled"] = {{}} as CacheFilled;
 export const all: EventsByType["order.created"][] = [order];
-export const others = [cleared, filled];
+const lines: LinesPut = [{{ sku: "a" }}];
+const note: NotePut = "a";
+const counts: EventsByType["counts.put"] = {{ a: 1 }} as CountsPut;
+const opened: ShopOpened = {{ id: 1 }};
+export const others = [cleared, filled, lines[0].sku, note.length, counts["a"], opened];
 """
 READER_GO_CLASHING = """package events
 
-var _ = []any{TypeOrder{Y: 1}, EventTypeOrder, EventTypeOrderCreated, TypeTypeOrder, CacheCleared{}}
+var _ = []any{TypeOrder{Y: 1}, EventTypeOrder, EventTypeOrderCreated, TypeTypeOrder, CacheCleared{},
+	LinesPut{{Sku: "a"}}, NotePut("a"), CountsPut{"a": 1}, ShopOpened{ID: 1}}
 """
 
 
@@ -111,11 +118,15 @@ def test_readers_compile_with_what_is_written(
     )  # fmt: skip
 
 
-# quicktype takes the name of a single file's type from elsewhere, and makes no file without types.
+# quicktype takes the name of a single file's type from elsewhere.
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("module", "event_type", "name"),
-    [("shop", "order.created", "OrderCreated"), ("clashing", "cache.cleared", "CacheCleared")],
+    [
+        ("shop", "order.created", "OrderCreated"),
+        ("clashing", "cache.cleared", "CacheCleared"),
+        ("clashing", "lines.put", "LinesPut"),
+    ],
 )
 def test_a_catalog_of_one_event_has_its_type(
     module: str, event_type: str, name: str, tmp_path: Path

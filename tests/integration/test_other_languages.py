@@ -23,6 +23,8 @@ pytestmark = pytest.mark.integration
 
 JDBC = "/usr/share/java/postgresql.jar"
 WRITING, HANDLING = "docs/how-to/other-languages.md", ROOT / "examples/plain-container"
+READING = "docs/how-to/publish-to-redis-streams.md"
+"""Its fence is run by `tests/integration/redis/test_page.py`."""
 IN_HAND = 10
 """As many messages as an example takes at a time."""
 
@@ -147,5 +149,5 @@ def test_every_fence_of_these_languages_is_among_them() -> None:
         for language in ("go", "java", "js", "javascript", "ts", "typescript", "mjs")
         if fences(str(page.relative_to(ROOT)), language)
     }
-    assert found == {(WRITING, "go"), (WRITING, "java"), (WRITING, "js")}
+    assert found == {(WRITING, "go"), (WRITING, "java"), (WRITING, "js"), (READING, "js")}
     assert LANGUAGES.is_dir()

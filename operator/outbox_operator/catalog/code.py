@@ -73,12 +73,19 @@ def write(
         for name, event_type in names.items():
             # The class of an event may have any name; the title is what quicktype takes.
             titled = {**schemas[event_type], "title": name}
+            if language == "typescript" and not _has_fields(titled):
+                titled = _held(titled)
+                if titled["title"] in names:
+                    raise SpecError(
+                        f"{titled['title']} would be the type of {names[titled['title']]!r} and "
+                        f"that which holds {event_type!r}; rename one of them"
+                    )
             (Path(folder) / f"{name}.schema").write_text(json.dumps(titled))
         made = Path(folder) / "made"
         sources = [str(path) for path in sorted(Path(folder).glob("*.schema"))]
         extra = ["--package", package] if language == "go" else []
         if len(sources) == 1:  # quicktype calls the type of a single file as it does `--out`
-            extra += ["--top-level", *names]
+            extra += ["--top-level", titled["title"]]
         _run(
             ["npx", "--yes", QUICKTYPE, "--src-lang", "schema", "--lang", language,
              *_OPTIONS[language], *extra, "--out", str(made), *sources]
@@ -118,14 +125,15 @@ def complete(
     for name, event_type in names.items():
         if re.search(_TYPE[language].format(name), types, re.M):
             continue
-        if language == "typescript" and _is_fieldless(schemas[event_type]):
-            parts.append(f"export type {name} = {{ [property: string]: unknown }};\n")
+        holder, held = f"{name}{_HOLDER}", not _has_fields(schemas[event_type])
+        if held and re.search(_TYPE[language].format(holder), types, re.M):
+            parts.append(f'export type {name} = {holder}["payload"];\n')
         else:
             missing.append(name)
     if missing:
         raise DependencyError(
-            f"{QUICKTYPE} made no type {', '.join(missing)}; wanted payloads that are objects, of "
-            f"names that {language} has not taken"
+            f"{QUICKTYPE} made no type {', '.join(missing)}; wanted names that {language} has not "
+            "taken"
         )
     taken = {
         next(filter(None, found.groups())) for found in re.finditer(_TAKEN[language], types, re.M)
@@ -133,10 +141,27 @@ def complete(
     return "\n".join([*parts, _index(names, language, taken | set(names))])
 
 
-def _is_fieldless(schema: Mapping[str, Any]) -> bool:
-    """Whether it says object and no more, which quicktype inlines in TypeScript."""
-    plain = schema.get("additionalProperties", True) is True
-    return schema.get("type") == "object" and plain and not schema.get("properties")
+_HOLDER: Final = "Holder"
+
+
+def _has_fields(schema: Mapping[str, Any]) -> bool:
+    """Whether it is an object with fields. Of all else, which it inlines, quicktype makes no type
+    in TypeScript."""
+    found: Any = schema
+    while isinstance(reference := found.get("$ref"), str):
+        found = schema.get("$defs", {}).get(reference.rpartition("/")[2], {})
+    return found.get("type") == "object" and bool(found.get("properties"))
+
+
+def _held(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """An object that holds such a payload, of which there is a type."""
+    inner = {name: value for name, value in schema.items() if name not in ("$schema", "$defs")}
+    inner["title"] = f"{schema['title']}Payload"
+    return {
+        "$schema": schema.get("$schema"), "$defs": schema.get("$defs", {}), "type": "object",
+        "properties": {"payload": inner}, "required": ["payload"],
+        "title": f"{schema['title']}{_HOLDER}",
+    }  # fmt: skip
 
 
 def _index(names: Mapping[str, str], language: Language, taken: Collection[str] = ()) -> str:

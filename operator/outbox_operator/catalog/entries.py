@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from outbox_operator.catalog.reading import BOUNDS, FILLED
+from outbox_operator.catalog.reading import BOUNDS, FILLED, FORM
 from outbox_operator.client import declaring
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import Declared, declared
@@ -59,7 +59,8 @@ class Entry:
 
 class _Written(GenerateJsonSchema):
     """Says of each field with a default that it is written all the same, and of text that stands
-    for a number or a time which of them are taken: no keyword of JSON Schema bounds text so."""
+    for a number or a time which of them are taken: no keyword of JSON Schema bounds text so. Of a
+    time it says the format only where each that can be written has it."""
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return {**super().default_schema(schema), FILLED: True}
@@ -71,13 +72,13 @@ class _Written(GenerateJsonSchema):
         return _bounded(super().date_schema(schema), schema)
 
     def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
-        return _bounded(super().time_schema(schema), schema)
+        return _bounded(_loosened(super().time_schema(schema), schema), schema)
 
     def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        return _bounded(super().datetime_schema(schema), schema)
+        return _bounded(_loosened(super().datetime_schema(schema), schema), schema)
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
-        return _bounded(super().timedelta_schema(schema), schema)
+        return _bounded(_loosened(super().timedelta_schema(schema), schema), schema)
 
 
 _BOUNDING: Final = (
@@ -90,6 +91,14 @@ _BOUNDING: Final = (
 def _bounded(found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
     bounds = {name: str(schema[name]) for name in _BOUNDING if schema.get(name) is not None}
     return {**found, BOUNDS: bounds} if bounds else found
+
+
+def _loosened(found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+    """Without a format that not everything has: those of moments and times want an offset, that of
+    durations knows no fraction of a second and no sign (RFC 3339, as JSON Schema refers to it)."""
+    if "format" not in found or schema.get("tz_constraint") == "aware":
+        return found
+    return {FORM if name == "format" else name: value for name, value in found.items()}
 
 
 def load(modules: Sequence[str]) -> list[Entry]:

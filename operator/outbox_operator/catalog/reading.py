@@ -28,6 +28,8 @@ FILLED: Final = "x-outbox-default"
 """Keyword of a field that is always written, and may be missing in events of before."""
 BOUNDS: Final = "x-outbox-bounds"
 """Keyword of text that is a number or a time: what its readers take of them, as a class says."""
+FORM: Final = "x-outbox-form"
+"""Keyword of text that is nearly of a format: a moment whose offset may be missing."""
 _TELLING: Final = frozenset(
     ("$ref", "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "items",
      "additionalProperties", "prefixItems", "minimum", "maximum", "exclusiveMinimum",
@@ -35,14 +37,14 @@ _TELLING: Final = frozenset(
      "maxProperties", "format", "pattern", "multipleOf", "uniqueItems", "contentEncoding",
      "contentMediaType", "allOf", "not", "if", "then", "else", "patternProperties",
      "propertyNames", "contains", "minContains", "maxContains", "dependentRequired",
-     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", BOUNDS)
+     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", BOUNDS, FORM)
 )  # fmt: skip
 """Keywords that narrow what a value may be; all others only describe."""
 _HANDLED: Final = frozenset(
     ("type", "enum", "const", "properties", "required", "items", "additionalProperties",
      "prefixItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
      "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "format", "pattern",
-     "anyOf", "oneOf")
+     "anyOf", "oneOf", FORM)
 )  # fmt: skip
 _LOW: Final = ("minimum", "exclusiveMinimum")
 _HIGH: Final = ("maximum", "exclusiveMaximum")
@@ -336,10 +338,14 @@ def _bound(schema: Schema, names: Sequence[str], sign: int) -> tuple[float, int]
 
 
 def _forms(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
-    for name in ("format", "pattern"):
+    for name in ("format", "pattern", FORM):
         known, own = reader.get(name), writer.get(name)
+        if name == FORM and own is None:
+            own = writer.get("format")  # the stricter one of the two
         if known is not None and own != known:
             found = "any text" if own is None else f"{name} {own}"
+            if name == "format" and writer.get(FORM) == known:
+                found = "one that lacks an offset, or is a duration with a sign or a fraction"
             yield Gap(path, Rule.FORM, f"may be {found}, and readers want {name} {known}")
 
 

@@ -167,9 +167,19 @@ def _classes(catalog: Catalog) -> Iterator[type]:
     if not isinstance(catalog, ModuleType):
         yield from catalog
         return
-    for value in vars(catalog).values():
-        if isinstance(value, type) and declared(value) is not None:
+    yield from _classes_in(catalog)
+
+
+def _classes_in(place: ModuleType | type) -> Iterator[type]:
+    """Declared classes of a module, those that are written inside others among them."""
+    for name, value in vars(place).items():
+        if not isinstance(value, type):
+            continue
+        if isinstance(place, type) and value.__qualname__ != f"{place.__qualname__}.{name}":
+            continue  # a reference, which may lead anywhere
+        if declared(value) is not None:
             yield value
+        yield from _classes_in(value)
 
 
 def _problems(kind: type, text: str) -> str:

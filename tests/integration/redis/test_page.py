@@ -3,10 +3,13 @@ enough and needed."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,10 +28,11 @@ from outbox_operator.dev.manifest import read
 from outbox_operator.errors import AccessDeniedError
 from outbox_operator.plan import state
 from outbox_operator.telemetry.readiness import ServerState
+from support.fences import filled, node_environment, node_modules
 from support.kube import ROOT
 from support.redis import RedisServer, redis_client
 from support.sinks import message
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -171,6 +175,31 @@ async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer
         assert pending["pending"] == 0
         with pytest.raises(Exception, match="no permissions"):
             client.xadd(KEY, fields)
+
+
+async def test_so_does_the_program_in_javascript(server: RedisServer, tmp_path: Path) -> None:
+    program = tmp_path / "read.mjs"
+    program.write_text(filled("read.mjs", block("js")))
+    (tmp_path / "node_modules").symlink_to(node_modules())
+    fields = {"Ce-Id": "e1", "Ce-Type": "user.created", "Outbox-Data": "{}"}
+    async with redis_client(server) as client:
+        await client.xgroup_create(KEY, "node", id="0", mkstream=True)
+        await client.xadd(KEY, fields, id="1-0")
+        await client.xreadgroup("node", "dead", {KEY: ">"})
+        await client.xclaim(KEY, "node", "dead", 0, ["1-0"], idle=60_000)
+        await client.xadd(KEY, {**fields, "Ce-Id": "e2"}, id="2-0")
+        done = await asyncio.create_subprocess_exec(
+            "node", str(program),
+            env={
+                **node_environment(),
+                "REDIS_URL": f"redis://readers:change-me@127.0.0.1:{server.port}",
+            },
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await asyncio.wait_for(done.communicate(), SECONDS)
+        pending: Any = await client.xpending(KEY, "node")
+    assert json.loads(said) == [[one, "user.created", "{}"] for one in ("e1", "e2")]
+    assert pending["pending"] == 0
 
 
 async def test_consumers_of_ours_need_no_more_than_the_page_says(server: RedisServer) -> None:

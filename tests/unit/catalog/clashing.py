@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from outbox_operator.client import event
 
@@ -37,3 +37,30 @@ class CacheCleared(BaseModel):
 @event("cache.filled")
 class CacheFilled(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class Line(BaseModel):
+    sku: str
+
+
+@event("lines.put")
+class LinesPut(RootModel[list[Line]]):
+    pass
+
+
+@event("note.put")
+class NotePut(RootModel[str]):
+    pass
+
+
+@event("counts.put")
+class CountsPut(RootModel[dict[str, int]]):
+    pass
+
+
+class Shop:
+    """Events may be written inside of what they belong to."""
+
+    @event("shop.opened")
+    class Opened(BaseModel):
+        id: int

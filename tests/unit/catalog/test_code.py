@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from outbox_operator.catalog.code import Language, complete
+from outbox_operator.catalog.code import Language, complete, write
 from outbox_operator.errors import DependencyError, SpecError
 
 FIELDS: Final[dict[str, Any]] = {"type": "object", "properties": {"id": {"type": "integer"}}}
 EMPTY: Final[dict[str, Any]] = {"type": "object", "properties": {}}
 TS: Final = "export interface A {\n    id: number;\n}\n"
+HOLDER: Final = "export interface AHolder {\n    payload: string[];\n}\n"
 GO: Final = "type A struct {\n\tID int64\n}\n"
 
 
@@ -22,7 +24,8 @@ GO: Final = "type A struct {\n\tID int64\n}\n"
         ("typescript", TS + "export interface Events {\n}\n", FIELDS, "interface EventsByType {"),
         ("typescript", TS + 'export type Events = "x";\n', FIELDS, "interface EventsByType {"),
         ("typescript", TS + "export interface EventsOf {\n}\n", FIELDS, "interface Events {"),
-        ("typescript", "", EMPTY, "export type A = { [property: string]: unknown };\n"),
+        ("typescript", HOLDER, {"type": "string"}, 'export type A = AHolder["payload"];\n'),
+        ("typescript", HOLDER, EMPTY, 'export type A = AHolder["payload"];\n'),
         ("go", GO, FIELDS, '\tTypeA = "a"\n'),
         ("go", GO + "type TypeA struct {\n}\n", FIELDS, '\tEventTypeA = "a"\n'),
         ("go", GO + 'const (\n\tB     X = 1\n\tTypeA X = 2\n)\n', FIELDS, '\tEventTypeA = "a"\n'),
@@ -61,12 +64,15 @@ def test_where_no_name_is_left_it_is_said(language: Language, types: str) -> Non
     ("language", "schema"),
     [
         ("typescript", FIELDS),
-        ("typescript", {"type": "array"}),
-        ("typescript", {"type": "object", "additionalProperties": {"type": "integer"}}),
-        ("typescript", {"type": "object", "properties": {}, "additionalProperties": False}),
         ("go", EMPTY),
     ],
 )
 def test_a_type_that_is_not_made_is_said(language: Language, schema: dict[str, Any]) -> None:
     with pytest.raises(DependencyError, match=f"made no type A; wanted .* that {language} has not"):
         complete("", {"a": schema}, {"A": "a"}, language)
+
+
+def test_what_holds_a_plain_payload_takes_no_name_of_an_event(tmp_path: Path) -> None:
+    schemas = {"a": {"type": "string"}, "a.holder": FIELDS}
+    with pytest.raises(SpecError, match=r"AHolder would be the type of 'a\.holder' and that which"):
+        write(schemas, "typescript", tmp_path / "a.ts", package="a")

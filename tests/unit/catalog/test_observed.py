@@ -121,7 +121,11 @@ def test_the_type_of_an_event_has_its_name_whatever_its_class_has(
     (tmp_path / "npx").write_text(made)
     (tmp_path / "npx").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    schemas = {"order.id.given": {"title": "Given"}, "order.lost": {"title": "OrderLostTwo"}}
+    fields = {"type": "object", "properties": {"id": {}}}
+    schemas = {
+        "order.id.given": {**fields, "title": "Given"},
+        "order.lost": {**fields, "title": "OrderLostTwo"},
+    }
     out = tmp_path / "events.ts"
     if made is not QUICKTYPE:
         with pytest.raises(DependencyError, match="made no type OrderIdGiven, OrderLost"):
