@@ -55,7 +55,7 @@ def _demo(cluster: Cluster, seconds: float) -> int:
     if not cluster.prepare():
         return MISSING
     with cluster.building_images():
-        with screen.timed("Cluster (the first time builds Kubernetes: some minutes)"):
+        with screen.timed("Cluster; the images of the operator and the shop are made meanwhile"):
             kubectl = cluster.up()
         with screen.timed("Images"):
             images = cluster.images()
@@ -116,8 +116,8 @@ def install(
 def _watch(shop: Shop, seconds: float) -> None:
     screen.title("Live: every 7th order is rolled back on purpose")
     screen.say(
-        "The numbers in the status tables may be some seconds old; those beside the clock are\n"
-        "counted in the shop's own tables."
+        "Beside the clock: counted in the shop's own tables, of all that this cluster has seen.\n"
+        "The numbers in the status tables are up to 15 seconds old."
     )
     shop.take_orders(1)
     started = time.monotonic()
@@ -136,7 +136,6 @@ def _check(shop: Shop) -> bool:
     started = time.monotonic()
     counts = shop.settle(timeout=120)
     screen.say(counts.line(time.monotonic() - started))
-    screen.say(shop.status())
     ledger = shop.ledger()
     screen.title("Summary")
     screen.say(ledger.summary())
@@ -173,7 +172,7 @@ def _show_next_steps(kubectl: Kubectl, cluster: Cluster) -> None:
         *(f"{command:<42} # {what}" for command, what in cluster.sink.steps),
         "kubectl -n shop get obp orders -o yaml     # the conditions name what is wrong",
         f"{monitoring.FORWARD} &",
-        f"{monitoring.ADDRESS + '/alerts':<42} # every alert and whether it fires; queries: README",
+        f"{monitoring.ALERTS:<42} # every alert and whether it fires; queries: README",
         f"{down:<42} # remove the cluster and all in it",
     ]
     screen.say("\n".join(lines))

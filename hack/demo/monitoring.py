@@ -10,6 +10,8 @@ from demo.kubectl import ROOT, Kubectl, overlay
 NAMESPACE = "monitoring"
 RULES = ROOT / "alerts"
 ADDRESS = "http://localhost:9090"
+ALERTS = f"{ADDRESS}/classic/alerts"
+"""Debian's Prometheus has the classic pages alone."""
 FORWARD = f"kubectl -n {NAMESPACE} port-forward svc/prometheus 9090"
 
 

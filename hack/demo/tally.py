@@ -82,7 +82,7 @@ class Ledger:
 
     def summary(self) -> str:
         """The table at the end."""
-        rows: list[list[object]] = [["", "handled", "again", "of committed", "of rolled back"]]
+        rows: list[list[object]] = [["", "handled", "repeated", "of committed", "of rolled back"]]
         for name, ids in self.handled.items():
             rows.append(
                 [

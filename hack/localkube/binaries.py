@@ -49,6 +49,8 @@ STAMPS = {
 _COMPILERS = {"GOGC": "400", "GOMEMLIMIT": "1500MiB"}
 _DOWNLOADS = 16
 _SECONDS = 7200
+_QUIET_SECONDS = 20
+"""Nobody is left without a sign of life for longer."""
 _VERSION = re.compile(r"v\d+")
 
 
@@ -149,7 +151,10 @@ def build(places: Roots, names: Sequence[str]) -> None:
         caches.require_space(places, len(wanted) / len(COMPONENTS))
         go = find_go(places.cache)
         started = time.monotonic()
-        ui.say(f"building {len(wanted)} programs from source, once: {', '.join(wanted)}")
+        ui.say(
+            f"building {len(wanted)} programs from source, once, which keeps every core busy for "
+            f"minutes: {', '.join(wanted)}"
+        )
         for module in dict.fromkeys(COMPONENTS[name].module for name in wanted):
             together = [COMPONENTS[name] for name in wanted if COMPONENTS[name].module == module]
             _build_module(go, module, together, places.cache)
@@ -173,22 +178,35 @@ def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Pat
                 cwd=TOOLS / module,
                 # As many at a time: a build looks for as many as there are cores.
                 env={**environment, "GOMAXPROCS": str(_DOWNLOADS)},
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=output,
                 check=False,
                 timeout=_SECONDS,
             )
         if listed.returncode != 0:
             raise LocalkubeError(_failed(module, log))
+        ui.say("  compile ...")
+        # Told of each package (-v), the log says how far it is.
         child = subprocess.Popen(
-            ["nice", "-n", "5", str(go), "build", *build_flags(module), "-o", built, *packages],
+            [
+                "nice",
+                "-n",
+                "5",
+                str(go),
+                "build",
+                "-v",
+                *build_flags(module),
+                "-o",
+                built,
+                *packages,
+            ],
             cwd=TOOLS / module,
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         try:
-            _announce(child, Path(built), wanted)
+            _announce(child, Path(built), wanted, log, listed.stdout.count(b"\n"))
         finally:
             child.kill()
             child.wait(60)
@@ -198,13 +216,27 @@ def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Pat
             (Path(built) / component.built_name).replace(target / component.name)
 
 
-def _announce(child: subprocess.Popen[bytes], built: Path, wanted: Sequence[Component]) -> None:
-    """Say of each program when it was built, until the build has ended.
+def _announce(
+    child: subprocess.Popen[bytes],
+    built: Path,
+    wanted: Sequence[Component],
+    log: Path,
+    packages: int,
+) -> None:
+    """Say how far the build is, and of each program when it was there, until it has ended.
+
+    Args:
+        child: The build.
+        built: Where the programs appear.
+        wanted: The programs.
+        log: A line for each package, behind what is there by now.
+        packages: How many there are, with those that are compiled already.
 
     Raises:
         subprocess.TimeoutExpired: it takes too long.
     """
-    started = time.monotonic()
+    started = said = time.monotonic()
+    before = _lines(log)
     waiting = list(wanted)
     running = True
     while running:
@@ -214,10 +246,20 @@ def _announce(child: subprocess.Popen[bytes], built: Path, wanted: Sequence[Comp
         except subprocess.TimeoutExpired:
             if time.monotonic() - started > _SECONDS:
                 raise
+        now = time.monotonic()
         for component in [one for one in waiting if (built / one.built_name).exists()]:
             waiting.remove(component)
             done = f"{len(wanted) - len(waiting)}/{len(wanted)}"
-            ui.say(f"  [{done}] {component.name}: built after {time.monotonic() - started:.0f} s")
+            ui.say(f"  [{done}] {component.name} is built, {now - started:.0f} s after the start")
+            said = now
+        if running and now - said >= _QUIET_SECONDS:
+            far = min(_lines(log) - before, packages)
+            ui.say(f"  {far} of {packages} packages, {now - started:.0f} s after the start")
+            said = now
+
+
+def _lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n")
 
 
 def _failed(module: str, log: Path) -> str:

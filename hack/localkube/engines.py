@@ -91,7 +91,7 @@ class NodeEngine:
 
     def load(self, name: str, wanted: Iterable[str]) -> None:
         """See `Engine`."""
-        images.load(self._places, name, wanted)
+        images.load(self._places, name, list(wanted))
 
     def load_project(self, name: str, names: Mapping[str, str]) -> None:
         """See `Engine`."""

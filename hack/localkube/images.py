@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from localkube.errors import LocalkubeError
 from localkube.layout import REPOSITORY, Roots, command
 
 _USERS = Path("images/users.json")
+_LOADED_AT_ONCE = 2
 _PYTHON = ("python3-minimal", "libpython3-stdlib", "ca-certificates")
 PYTHON_BASE = DebianBase("python", _PYTHON)
 PYTHON_BUILD_BASE = DebianBase("python-build", (*_PYTHON, "python3-pip"))
@@ -276,7 +277,7 @@ def build_one(
         _remove_replaced(places, store, tag)
 
 
-def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
+def load(places: Roots, cluster_name: str, images: Collection[str]) -> None:
     """Load images into a running node: names of the store, or paths of archives.
 
     An image the node got already is not loaded again.
@@ -294,23 +295,33 @@ def load(places: Roots, cluster_name: str, images: Iterable[str]) -> None:
     record = layout.root / "loaded-images.json"
     loaded: dict[str, str] = json.loads(record.read_text()) if record.exists() else {}
     store = Store(places.cache)
+    archives = {image for image in images if Path(image).is_file()}
+    wanted: dict[str, str] = {}
     for image in images:
-        if Path(image).is_file():
-            with ui.step(f"load {image}"):
-                node.import_image(layout, Path(image))
-            continue
-        identity = store.identity(image)
+        identity = "" if image in archives else store.identity(image)
         if identity is None:
             raise LocalkubeError(
                 f"{image}: neither an archive nor an image built with `localkube build-image`"
             )
         full = buildah.full_name(image)
-        if loaded.get(full) == identity and full in present:
-            continue
-        with ui.step(f"load {image}"), store.exported(image) as tar:
+        if image in archives or loaded.get(full) != identity or full not in present:
+            wanted[image] = identity
+
+    def take(image: str) -> None:
+        if image in archives:
+            node.import_image(layout, Path(image))
+            return
+        with store.exported(image) as tar:
             node.import_image(layout, tar)
-        loaded[full] = identity
-        state.write_atomically(record, json.dumps(loaded, indent=1))
+
+    if not wanted:
+        return
+    # One has a core busy, and the disk every other second.
+    with ui.step(f"load {', '.join(wanted)}"), ThreadPoolExecutor(_LOADED_AT_ONCE) as pool:
+        for image, _ in zip(wanted, pool.map(take, wanted), strict=True):
+            if image not in archives:
+                loaded[buildah.full_name(image)] = wanted[image]
+                state.write_atomically(record, json.dumps(loaded, indent=1))
 
 
 def load_project(places: Roots, cluster_name: str, names: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ The controller parses what the API server returns; `plan` takes these values and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -75,6 +75,10 @@ class Resource(Generic[SpecT, StatusT]):
     meta: Meta
     spec: SpecT
     status: StatusT
+
+    def in_cluster(self, cluster: str) -> Resource[SpecT, StatusT]:
+        """Return it with what stands for its cluster, as marks of it say."""
+        return replace(self, meta=replace(self.meta, cluster=cluster))
 
 
 Pipeline = Resource[OutboxPipelineSpec, OutboxPipelineStatus]

@@ -120,7 +120,9 @@ def test_a_diagnosis_looks_at_archives(world: World, postgres_server: PostgresSe
     archive["migrations"] = {"policy": "RequireApproval", "approvedPlan": plan}
     world.apply(world.pipeline(consumers=[audit]))
     world.wait_ready(*consumer)
-    assert "Error" not in looked(world, "well", **ORDERS).values()
+    well = looked(world, "well", **ORDERS)
+    assert "Error" not in well.values()
+    assert "DatabaseRight" not in well  # its mark names the cluster (FC-AM1)
     # A wrong password, and a database that is not there.
     world.apply(world.secret("writer", url=with_login(world.database, writer, "wrong")))
     world.wait_condition(*consumer, "DatabaseReachable", "False", "CredentialsRejected")

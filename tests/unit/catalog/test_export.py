@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 import pytest
+from pydantic import AwareDatetime, BaseModel, NaiveDatetime, PastDatetime, create_model
 
 from outbox_operator.catalog import asyncapi, entries
+from outbox_operator.catalog.reading import FORM
 from outbox_operator.cli import main as cli
+from outbox_operator.client import Event, declaring, event
+from outbox_operator.client.rows import RowMaker
 from outbox_operator.errors import SpecError
 from support.json_schema import validate
 
@@ -79,9 +85,6 @@ def test_a_login_is_put_into_no_document(shop: ModuleType, url: str) -> None:
 
 
 def test_what_is_written_is_what_the_schema_says(shop: ModuleType) -> None:
-    from outbox_operator.client import Event
-    from outbox_operator.client.rows import RowMaker
-
     known = {one.type: one.document() for one in entries.load(["shop_events"])}
     first = shop.OrderCreated(
         id="6f1c1c0e-9d3a-4f0f-8a52-3f1c6f4f1c11", total="12.30", placed_at="2026-01-01T00:00:00Z",
@@ -92,6 +95,49 @@ def test_what_is_written_is_what_the_schema_says(shop: ModuleType) -> None:
         row = RowMaker("jsonb", 10**6).one(Event.of(payload))
         schema = known[row.event_type]
         validate(json.loads(row.payload), schema)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "written"),
+    [
+        (dt.datetime, {"x-outbox-form": "date-time"}, dt.datetime(2026, 1, 1)),  # noqa: DTZ001
+        (NaiveDatetime, {"x-outbox-form": "date-time"}, dt.datetime(2026, 1, 1)),  # noqa: DTZ001
+        (AwareDatetime, {"format": "date-time"}, dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
+        (PastDatetime, {"x-outbox-form": "date-time"}, dt.datetime(2026, 1, 1)),  # noqa: DTZ001
+        (dt.time, {"x-outbox-form": "time"}, dt.time(12)),
+        (dt.timedelta, {"x-outbox-form": "duration"}, dt.timedelta(seconds=-0.5)),
+        (dt.date, {"format": "date"}, dt.date(2026, 1, 1)),
+        (uuid.UUID, {"format": "uuid"}, uuid.UUID(int=1)),
+    ],
+)
+def test_a_format_is_promised_where_everything_written_has_it(
+    kind: Any, form: dict[str, str], written: object
+) -> None:
+    made = event("made")(create_model("Made", at=(kind, ...)))
+    [found] = entries.entries([made])
+    schema = found.document()["properties"]["at"]
+    assert {name: schema[name] for name in ("format", FORM) if name in schema} == form
+    row = RowMaker("jsonb", 10**6).one(Event.of(made(at=written)))
+    validate(json.loads(row.payload), found.document(), formats=True)
+
+
+def test_events_inside_of_classes_are_found() -> None:
+    class Shop:
+        @event("shop.opened")
+        class Opened(BaseModel):
+            id: int
+
+        class Till:
+            @event("till.opened")
+            class Opened(BaseModel):
+                id: int
+
+    class Other:
+        opened = Shop.Opened  # a reference
+
+    place = ModuleType("shop")
+    vars(place).update(Shop=Shop, Other=Other)
+    assert sorted(declaring.collect(place)) == ["shop.opened", "till.opened"]
 
 
 def test_files_are_written_once_and_kept_up(

@@ -165,8 +165,8 @@ def test_programs_are_built_together_and_said_one_by_one(
     ]
     assert len((go.parent / "builds").read_text().splitlines()) == 1
     said = capsys.readouterr().err
-    assert "[1/2] etcd: built after" in said
-    assert "[2/2] helm: built after" in said
+    assert "[1/2] etcd is built, " in said
+    assert "[2/2] helm is built, " in said
 
 
 def test_failed_build_names_the_log_and_leaves_no_program(

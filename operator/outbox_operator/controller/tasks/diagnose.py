@@ -66,29 +66,29 @@ class Diagnose:
 def scope_of(work: Work) -> Scope:
     """What the target of a task is made of, as it is now."""
     target = work.target
-    namespace = target.meta.namespace
+    namespace, cluster = target.meta.namespace, target.meta.cluster
     if target.meta.kind == meta.CONSUMER:
         consumer = work.consumer
         ref = consumer.spec.streamRef
-        stream = None if ref is None else _stream(work, namespace, ref.name)
+        stream = None if ref is None else _stream(work, target.meta, ref.name)
         return Scope(pipeline=None, stream=stream, consumers=(consumer,))
     pipeline = work.pipeline if target.meta.kind == meta.PIPELINE else None
     name = target.meta.name if pipeline is None else event_stream_name(pipeline)
     consumers = (
-        parse_consumer(body, stored=True)
+        parse_consumer(body, stored=True).in_cluster(cluster)
         for body in work.context.objects.of_kind(meta.CONSUMER, namespace)
         if ((body.get("spec") or {}).get("streamRef") or {}).get("name") == name
     )
     return Scope(
         pipeline=pipeline,
-        stream=cast(Stream, target) if pipeline is None else _stream(work, namespace, name),
+        stream=cast(Stream, target) if pipeline is None else _stream(work, target.meta, name),
         consumers=tuple(consumers),
     )
 
 
-def _stream(work: Work, namespace: str, name: str) -> Stream | None:
-    body = work.context.objects.get(ObjectKey(meta.STREAM, namespace, name))
-    return None if body is None else parse_stream(body, stored=True)
+def _stream(work: Work, beside: Meta, name: str) -> Stream | None:
+    body = work.context.objects.get(ObjectKey(meta.STREAM, beside.namespace, name))
+    return None if body is None else parse_stream(body, stored=True).in_cluster(beside.cluster)
 
 
 def _pods_of(scope: Scope) -> Sequence[Meta]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -41,13 +40,11 @@ Plan = Callable[[PostgresAdmin, str], Awaitable[MigrationPlan]]
 async def outbox(work: Work, pipeline: Pipeline) -> AsyncIterator[Finding]:
     """What is not well with the database of a pipeline."""
     spec = pipeline.spec
-    cluster = await work.context.cluster.of(pipeline.meta.namespace)
-    marked = replace(pipeline, meta=replace(pipeline.meta, cluster=cluster))
 
     async def plan(admin: PostgresAdmin, role: str) -> MigrationPlan:
         desired = desired_database(pipeline, role)
         found: ObservedDatabase = await admin.observe(desired)
-        claim = schema_claim(marked, work.context.living(meta.PIPELINE))
+        claim = schema_claim(pipeline, work.context.living(meta.PIPELINE))
         return plan_migrations(desired, found, claim)
 
     needs = spec.relay.replicas + spec.outbox.shards + PER_TARGET + _SPARE

@@ -15,7 +15,6 @@ sent when time has run out since.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +24,6 @@ from typing import Final, TypeVar, cast
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.api import meta
-from outbox_operator.api.resource import Consumer
 from outbox_operator.api.v1alpha1.handler import Inbox
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.api.v1alpha1.task_actions import ResetConsumer
@@ -175,7 +173,7 @@ class ResetDurable:
         announce: Announce,
     ) -> int:
         """Set it to its place, unless that was done; how many messages it is to deliver."""
-        consumer, uid = await _with_cluster(work), work.task.meta.uid
+        consumer, uid = work.consumer, work.task.meta.uid
         durable = durable_name(consumer)
         if found is not None and reset_by(found.config) == uid:
             return found.pending
@@ -297,12 +295,6 @@ async def _note(work: Work, stream: ObservedStream, found: ObservedConsumer) -> 
     written = await work.context.kube.merge_metadata(ref, annotations=annotations)
     if written is None or written["metadata"]["uid"] != consumer.uid:
         raise ConflictError(f"{consumer.key} is gone or another one now")
-
-
-async def _with_cluster(work: Work) -> Consumer:
-    cluster = await work.context.cluster.of(work.consumer.meta.namespace)
-    metadata = dataclasses.replace(work.consumer.meta, cluster=cluster)
-    return dataclasses.replace(work.consumer, meta=metadata)
 
 
 def _result(work: Work, place: str, forgotten: int, pending: int) -> TaskResult:

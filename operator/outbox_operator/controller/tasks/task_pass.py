@@ -178,7 +178,7 @@ class TaskPass:
         await self._context.enter(self._key.namespace)
         if is_lean(self._body):
             task = await self._whole()
-        target = self._target(task)
+        target = await self._target(task)
         if self._status.startTime is None:
             await self._start(task, target, action)
         return await self._work(task, target, action)
@@ -210,14 +210,15 @@ class TaskPass:
         self._body = body
         return self._parsed()
 
-    def _target(self, task: Task) -> Target:
+    async def _target(self, task: Task) -> Target:
         kind, name = task.spec.target
         body = self._context.objects.get(ObjectKey(kind, self._key.namespace, name)) or {}
+        cluster = await self._context.cluster.of(self._key.namespace)
         if kind == meta.PIPELINE:
-            return parse_pipeline(body, stored=True)
+            return parse_pipeline(body, stored=True).in_cluster(cluster)
         if kind == meta.CONSUMER:
-            return parse_consumer(body, stored=True)
-        return parse_stream(body, stored=True)
+            return parse_consumer(body, stored=True).in_cluster(cluster)
+        return parse_stream(body, stored=True).in_cluster(cluster)
 
     async def _start(self, task: Task, target: Target, action: Action) -> None:
         """Freeze what it is about, and write that down before anything is done."""

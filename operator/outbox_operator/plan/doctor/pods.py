@@ -24,6 +24,11 @@ _TELLING: Final = frozenset(
      "Preempted", "NodeNotReady", "FailedCreate", "OOMKilling", "NetworkNotReady", "Failed"}
 )  # fmt: skip
 """Reasons of Events that pods themselves do not show, or no longer."""
+_STARTING: Final = frozenset(
+    {"FailedScheduling", "FailedMount", "FailedCreatePodSandBox", "FailedAttachVolume",
+     "NetworkNotReady", "Failed"}
+)  # fmt: skip
+"""Those that keep a pod from starting: over, once it is ready."""
 
 
 def check_pods(pods: Sequence[Body], now: datetime) -> Iterator[Finding]:
@@ -117,25 +122,33 @@ def check_events(
 ) -> Iterator[Finding]:
     """Warnings of the last hour about our pods and what makes them, the latest of each kind.
 
+    What kept a pod from starting that has become ready since is nobody's trouble any more.
+
     Args:
         events: Of `v1`, all of the namespaces.
         pods: Those that are there.
         workloads: `namespace/name` of our Deployments, whose pods may be gone.
         now: The time.
     """
-    names = {(p["metadata"].get("namespace"), p["metadata"]["name"]) for p in pods}
+    ready = {
+        (p["metadata"].get("namespace"), p["metadata"]["name"]): _ready_seconds(p, now)
+        for p in pods
+    }
     prefixes = tuple(f"{one}-" for one in workloads)
     latest: dict[tuple[str, str], tuple[float, Body]] = {}
     for event in events:
         about = event.get("involvedObject") or {}
         namespace, name = str(about.get("namespace") or ""), str(about.get("name") or "")
-        ours = (namespace, name) in names or f"{namespace}/{name}-".startswith(prefixes or ("\0",))
+        ours = (namespace, name) in ready or f"{namespace}/{name}-".startswith(prefixes or ("\0",))
         if event.get("type") != "Warning" or event.get("reason") not in _TELLING or not ours:
             continue
         series = event.get("series") or {}
         times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
         age = next((a for text in times if (a := seconds_since(text, now)) is not None), None)
         if age is None or age > EVENT_SECONDS:
+            continue
+        since = ready.get((namespace, name))
+        if event["reason"] in _STARTING and since is not None and since <= age:
             continue
         key = (f"{about.get('kind')}/{namespace}/{name}", str(event["reason"]))
         if key not in latest or age < latest[key][0]:
@@ -147,6 +160,14 @@ def check_events(
             f"{reason} {span(age)} ago: {event.get('message') or ''}",
             remedy=f"kubectl -n {namespace} events --types=Warning",
         )  # fmt: skip
+
+
+def _ready_seconds(pod: Body, now: datetime) -> float | None:
+    """For how long a pod has been ready; None: it is not, or nobody says since when."""
+    for one in (pod.get("status") or {}).get("conditions") or ():
+        if one.get("type") == "Ready" and one.get("status") == "True":
+            return seconds_since(one.get("lastTransitionTime"), now)
+    return None
 
 
 def check_policies(

@@ -304,6 +304,21 @@ PIPELINE = resource(
 )  # fmt: skip
 
 
+def test_what_kept_a_pod_from_starting_is_over_once_it_is_ready() -> None:
+    events = [
+        event("orders-relay-x", "FailedMount", minutes=3),
+        event("orders-relay-x", "Evicted", minutes=3),
+    ]
+
+    def told(**ready: float) -> list[str]:
+        since = {"type": "Ready", "status": "True", "lastTransitionTime": ago(**ready)}
+        found = look(events=events, pods=[pod(conditions=[since])])
+        return sorted(one.message.partition(" ")[0] for one in found)
+
+    assert told(minutes=2) == ["Evicted"]
+    assert told(minutes=4) == ["Evicted", "FailedMount"]
+
+
 def policy(*rules: dict[str, Any], **spec: Any) -> dict[str, Any]:
     return {"metadata": {"namespace": "shop", "name": "deny"},
             "spec": {"policyTypes": ["Egress"], "egress": list(rules), **spec}}  # fmt: skip
