@@ -167,15 +167,17 @@ class Wire:
         Raises:
             RedisError: The connection is lost.
         """
+        return await self.put(b"".join(self._connection.pack_command(*command)))
+
+    async def put(self, packed: bytes) -> asyncio.Future[Any]:
+        """Send a command that is in the protocol of Redis already; else as `send`."""
         if self.lost_as is not None:
             raise self.lost_as
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._due.append(answer)
         try:
             async with asyncio.timeout(self.answer_seconds):
-                await self._connection.send_packed_command(
-                    self._connection.pack_command(*command), check_health=False
-                )
+                await self._connection.send_packed_command(packed, check_health=False)
         except TimeoutError:  # it takes nothing, so it does not answer either
             self.fail(self.silent())
         except (DriverError, OSError) as error:

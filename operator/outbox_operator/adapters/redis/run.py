@@ -16,7 +16,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from outbox_operator.adapters.redis.connection import Wire
-from outbox_operator.adapters.redis.entries import arguments, companion
+from outbox_operator.adapters.redis.entries import companion, packed, packed_texts
 from outbox_operator.adapters.redis.errors import ELSEWHERE, explained, reason_of, said, word
 from outbox_operator.adapters.redis.scripts import APPEND
 from outbox_operator.adapters.sink import Fence, Message, Owner, Refusal, RefusalKind, Sent
@@ -112,9 +112,9 @@ class RedisRun:
 
     async def _send(self, messages: Sequence[Message], at: int) -> int:
         """Send one batch; returns the index of the first message not in it."""
-        texts: list[bytes | int] = []
-        first, size = at, 0
-        number = b""
+        parts: list[bytes] = []
+        first, size, arguments = at, 0, 0
+        number = ""
         # Run for every event.
         while at < len(messages) and at - first < BATCH_MESSAGES and size < BATCH_BYTES:
             message = messages[at]
@@ -124,27 +124,31 @@ class RedisRun:
                 self._unfit = Refusal(Reason.STREAM_REFUSED, text, RefusalKind.TOO_LARGE)
                 break
             try:
-                number, fields = arguments(message)
+                number, count, texts = packed(message)
             except ValueError as error:
                 self._unfit = Refusal(Reason.STREAM_REFUSED, str(error), RefusalKind.TOO_LARGE)
                 break
-            texts += [number, len(fields), *fields]
+            parts += [texts, message[2], b"\r\n"]
+            arguments += count
             size += volume
             at += 1
         if at > first:
-            await self._write(_Batch(at - first, size, int(number), self._loop.time()), texts)
+            batch = _Batch(at - first, size, int(number), self._loop.time())
+            await self._write(batch, arguments, parts)
         return at
 
-    async def _write(self, batch: _Batch, texts: list[bytes | int]) -> None:
+    async def _write(self, batch: _Batch, arguments: int, parts: list[bytes]) -> None:
         expected, self._expected = self._expected, str(batch.last)
         self._flight.append(batch)
         self._sent += batch.count
         self._bytes += batch.size
         try:
-            answer = await self._wire.send(
+            command = (
                 "EVALSHA", APPEND.digest, 2, self._key, companion(self._key),
-                self._owner.name, self._owner.epoch, expected, *texts,
+                self._owner.name, self._owner.epoch, expected,
             )  # fmt: skip
+            head = b"*%d\r\n%s" % (len(command) + arguments, packed_texts(command))
+            answer = await self._wire.put(b"".join([head, *parts]))
         except OutboxError as error:
             self._end(Refusal(Reason.CONNECTION_LOST, error.message))
             return
