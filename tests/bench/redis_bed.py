@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bench.bed import Bed, an_outbox
+from outbox_operator.adapters.redis.entries import DATA_FIELD
+from outbox_operator.wire.headers import EVENT_ID
 from support.postgres import PostgresServer
 from support.redis import RedisServer, make_stream, redis_client
 from support.redis_outbox import NO_NATS
@@ -17,14 +19,26 @@ from support.relaying import RelayProcess
 KEY: Final = "ORDERS"
 
 
+class Fields(NamedTuple):
+    """Names of what is in an entry: the event's id, its payload."""
+
+    event_id: str
+    data: str
+
+
 class RedisBed(Bed):
-    """As `Bed`, with a stream of one shard in Redis."""
+    """As `Bed`, with a stream of one shard in Redis.
+
+    Attributes:
+        fields: Of the entries of whoever appends.
+    """
 
     redis: RedisServer
+    fields = Fields(EVENT_ID, DATA_FIELD.decode())
 
     def broker(self) -> dict[str, Any]:
         """See `Bed`."""
-        return {"redis": self.redis.port, "stream": KEY}
+        return {"redis": self.redis.port, "stream": KEY, "data": self.fields.data}
 
     def broker_pids(self) -> list[int]:
         """See `Bed`."""
@@ -59,11 +73,14 @@ class RedisBed(Bed):
 
 @contextlib.asynccontextmanager
 async def a_redis_bed(
-    postgres: PostgresServer, redis: RedisServer, directory: Path
+    postgres: PostgresServer,
+    redis: RedisServer,
+    directory: Path,
+    kind: type[RedisBed] = RedisBed,
 ) -> AsyncIterator[RedisBed]:
     """A fresh outbox in a database of its own, and its key; both gone afterwards."""
     async with an_outbox(postgres) as (url, connection):
-        bed = RedisBed(postgres, NO_NATS, [], url, directory, connection, NO_NATS)
+        bed = kind(postgres, NO_NATS, [], url, directory, connection, NO_NATS)
         bed.redis = redis
         await bed.create_stream()
         try:

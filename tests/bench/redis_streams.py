@@ -179,7 +179,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         tempfile.TemporaryDirectory() as folder,
         running_server(**POSTGRES_SETTINGS) as postgres,
     ):
-        where = {**await machine(postgres), "server": await _server()}
+        where = {**await machine(postgres), "server": await server_version()}
         stage = Stage(options, Path(folder), postgres)
         figures: dict[str, Any] = {"conditions": where}
         for name in options.parts:
@@ -188,7 +188,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"redis": figures}
 
 
-async def _server() -> str:
+async def server_version() -> str:
     """Which server is measured."""
     with RedisServer() as server:
         async with redis_client(server) as client:
