@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from generate import archiving, handling, performance_charts, redis_streams
+from generate.peers import beside, beside_on_redis
 from generate.tables import Figures, count, table
 
 FOLDER: Final = Path("docs/explanation")
@@ -51,7 +52,7 @@ def render(
 
     Args:
         relay: Parts by name, as `make bench-relay` writes them; any may be missing.
-        peers: As `make bench-peers` writes them, or empty.
+        peers: As `make bench-peers` writes them; any part may be missing.
         consumer: As `make bench-consumer` writes them; any part may be missing.
         archive: As `make bench-archive` writes them, or empty.
         dev: As `make bench-dev` writes them, or empty.
@@ -77,7 +78,9 @@ def render(
             "steady", lambda: _steady(relay["steady"]), ("steady",),
             lambda: performance_charts.steady(relay["steady"]),
         ),
-        _Block("peers", lambda: _peers(peers), ("peers",), lambda: performance_charts.peers(peers)),
+        _Block(
+            "peers", lambda: beside(peers), ("peers",), lambda: performance_charts.peers(peers)
+        ),
         _Block("handling", lambda: handling.rates(consumer), ("consume_events_per_s",)),
         _Block("duplicates", lambda: handling.duplicates(consumer), ("duplicates",)),
         _Block("library", lambda: handling.library(consumer["client"]), ("client",)),
@@ -88,6 +91,10 @@ def render(
         _Block(
             "redis_latency", lambda: redis_streams.latencies(redis["redis"]["latency"]),
             ("redis_latency",),
+        ),
+        _Block(
+            "peers_on_redis", lambda: beside_on_redis(peers["peers_on_redis"]),
+            ("peers_on_redis",),
         ),
         _Block("redis_soak", lambda: handling.soak(redis["redis"]["soak"]), ("redis_soak",)),
     )  # fmt: skip
@@ -358,36 +365,3 @@ def _steady(steady: Figures) -> str:
          f"{steady['nats_cpu_percent']}"),
     ]  # fmt: skip
     return table([f"{count(steady['seconds'])} seconds", "found"], rows)
-
-
-def _peers(peers: Figures) -> str:
-    drains = [
-        (
-            name,
-            _range(found["drain"]["events_per_s"]),
-            _range(found["drain_warm"]["events_per_s"]),
-            f"{found['drain_warm']['python_us_per_event']:.1f}",
-            f"{max(found['drain']['peak_rss_mb'], found['drain_warm']['peak_rss_mb']):.0f}",
-        )
-        for name, found in peers["peers"].items()
-    ]
-    latencies = [
-        (
-            name + (", nudged" if mode == "nudge" else ""),
-            *(figures[part] for part in ("p50", "p95", "p99", "max")),
-            f"{figures['relay_cpu_percent']:.1f}",
-        )
-        for name, found in peers["peers"].items()
-        for mode, figures in found["latency"].items()
-    ]
-    return (
-        f"{count(peers['events'])} events of {peers['payload_bytes']} bytes. Cold: a process just "
-        "started drains a backlog. Warm: a process that has drained as much before gets one big "
-        "transaction.\n\n"
-        + table(
-            ["", "cold, events/s", "warm, events/s", "CPU warm, µs an event", "peak RSS, MB"],
-            drains,
-        )
-        + f"\nLatency at {count(peers['latency_events_per_s'])} events/s:\n\n"
-        + table(["milliseconds", "p50", "p95", "p99", "max", "CPU, % of a core"], latencies)
-    )

@@ -176,6 +176,33 @@ def test_redis_beside_its_load_generator_with_the_aim_it_missed() -> None:
         assert shown in page
 
 
+def test_peers_on_redis_with_what_came_twice() -> None:
+    spread = {"median": 60_001, "min": 50_002, "max": 70_003}
+    run = {"events_per_s": spread, "peak_rss_mb": 55.5, "cpu_us_per_event": {"relay": 6.5}}
+    way = {"p50": 1.4, "p95": 2.0, "p99": 3.0, "max": 9.0, "relay_cpu_percent": 21.5}
+    theirs = {**run, "peak_rss_mb": 777.0}
+    found = {
+        "conditions": {"date": "2026-11-30", "server": "Valkey 9.1.2", "cores": 2, "cpu": "one"},
+        "events": 9_000, "payload_bytes": 512, "latency_events_per_s": 500,
+        "peers": {
+            "ours": {"drain": run, "drain_warm": run, "twice": 0,
+                     "latency": {"nudge": way, "polling": way}},
+            "theirs": {"drain": run, "drain_warm": theirs, "twice": 1_234,
+                       "latency": {"polling": way}},
+        },
+    }  # fmt: skip
+    peers = {"peers_on_redis": found}
+    page = performance.render(PAGE, {}, peers, {}, {}, {}, {})[performance.PAGE]
+    twice = "60,001 (50,002 to 70,003) | 60,001 (50,002 to 70,003) |"
+    for shown in (
+        f"| ours | {twice} 6.5 | 56 |", f"| theirs | {twice} 6.5 | 777 |",
+        "| ours, nudged | 1.4 | 2.0 | 3.0 | 9.0 | 21.5 |",
+        "Valkey 9.1.2 with `appendfsync always`", "came twice: 0 of ours, 1,234 of theirs.",
+        "Not measured yet: peers.", "(figures/peers.json)",
+    ):  # fmt: skip
+        assert shown in page
+
+
 def test_the_start_on_a_laptop_is_shown_with_the_load_it_was_measured_at() -> None:
     spread = {"min": 1.25, "median": 1.5, "max": 1.75}
     found = {
