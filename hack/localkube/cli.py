@@ -289,6 +289,8 @@ def _prereqs(arguments: argparse.Namespace) -> int:
             ui.say(prereqs.describe(lacking))
             return 1
     else:
-        prereqs.install(purposes)
+        programs = binaries.NODE if prereqs.NODE in purposes else ()
+        with binaries.downloading(current_roots().cache, programs):
+            prereqs.install(purposes)
     ui.say(f"this machine has all that is needed for: {', '.join(purposes)}")
     return 0

@@ -134,8 +134,15 @@ def test_what_go_calls_a_program(name: str, expected: str) -> None:
 
 
 def test_programs_of_one_folder_are_told_apart_while_they_are_built() -> None:
-    built = [(one.module, one.built_name) for one in binaries.COMPONENTS.values()]
-    assert len(set(built)) == len(built)
+    built = {(one.module, one.package, one.built_name) for one in binaries.COMPONENTS.values()}
+    assert len({(module, name) for module, _, name in built}) == len(built)
+
+
+def test_a_program_that_is_several_knows_each_by_its_name() -> None:
+    source = (TOOLS / "kubernetes/node/main.go").read_text()
+    known = set(re.findall(r'^\t"([a-z-]+)": ', source, re.MULTILINE))
+    names = {name for name, one in binaries.COMPONENTS.items() if one.built_name == "node"}
+    assert known == names
 
 
 def test_nothing_is_built_that_is_in_the_cache(tmp_path: Path) -> None:
