@@ -186,6 +186,20 @@ class Debezium:
                 gone, "the end of Debezium's session", pause=0.02, seconds=LONGEST_SECONDS
             )
 
+    async def settle(self, bed: Bed) -> None:
+        """Wait until PostgreSQL has read again, for this session, what earlier ones have got."""
+        end = await bed.connection.fetchval("SELECT pg_current_wal_flush_lsn()")
+
+        async def there() -> bool:
+            return bool(
+                await bed.connection.fetchval(
+                    "SELECT sent_lsn >= $1 FROM pg_stat_replication JOIN pg_replication_slots "
+                    "ON pid = active_pid WHERE slot_name = $2", end, _SLOT
+                )
+            )  # fmt: skip
+
+        await eventually(there, "the end of the log", pause=0.1, seconds=LONGEST_SECONDS)
+
     async def _active(self, bed: Bed) -> bool:
         return bool(
             await bed.connection.fetchval(

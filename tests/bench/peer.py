@@ -21,6 +21,7 @@ class Peer(Protocol):
     async def prepare(self, bed: Bed) -> None: ...
     async def rewind(self, bed: Bed) -> None: ...
     def running(self, bed: Bed) -> contextlib.AbstractAsyncContextManager[int]: ...
+    async def settle(self, bed: Bed) -> None: ...
     async def forget(self, bed: Bed) -> None: ...
 
 
@@ -43,6 +44,9 @@ class OurRelay:
         relay = await bed.claiming_relay()
         yield relay.pid
         relay.terminate()
+
+    async def settle(self, bed: Bed) -> None:
+        """Nothing: its cursor says where it is."""
 
     async def forget(self, bed: Bed) -> None:
         """Nothing."""
@@ -74,6 +78,7 @@ async def latencies(peer: Peer, bed: Bed, options: argparse.Namespace) -> dict[s
         for mode in ("nudge", "polling") if isinstance(peer, OurRelay) else ("polling",):
             await bed.clear()
             async with peer.running(bed) as pid:
+                await peer.settle(bed)
                 found.setdefault(mode, []).append(
                     await latency.run(bed, mode, options.latency_seconds, pid)
                 )
