@@ -68,7 +68,7 @@ demo: ## A cluster, the operator and a small shop, live; ends with a check that 
 	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) $(call given,SINK)
 
 .PHONY: demo-down
-demo-down: ## Remove all that `make demo` made
+demo-down: ## Remove the cluster of `make demo`; what was built stays for the next one
 	$(BARE) hack/demo --cluster $(call quoted,CLUSTER) --down
 
 .PHONY: demo-picture

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         named, sink = _option(cluster.name), cluster.sink
         chosen = "" if sink is NATS else f" SINK={sink.name}"
         screen.say(f"\ninterrupted; `make demo{chosen}{named}` goes on from here")
-        screen.say(f"`make demo-down{named}` removes all")
+        screen.say(f"`make demo-down{named}` removes the cluster")
         return 1
 
 
