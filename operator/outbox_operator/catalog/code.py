@@ -123,9 +123,15 @@ def complete(
     parts = [types] if types else []
     missing: list[str] = []
     for name, event_type in names.items():
-        if re.search(_TYPE[language].format(name), types, re.M):
+        there = re.search(_TYPE[language].format(name), types, re.M)
+        holder = f"{name}{_HOLDER}"
+        held = language == "typescript" and not _has_fields(schemas[event_type])
+        if held and there:
+            raise SpecError(
+                f"{name} is the type of {event_type!r} and of a class in a payload; rename one"
+            )
+        if there:
             continue
-        holder, held = f"{name}{_HOLDER}", not _has_fields(schemas[event_type])
         if held and re.search(_TYPE[language].format(holder), types, re.M):
             parts.append(f'export type {name} = {holder}["payload"];\n')
         else:

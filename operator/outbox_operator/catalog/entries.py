@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -65,6 +65,23 @@ class _Written(GenerateJsonSchema):
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         return {**super().default_schema(schema), FILLED: True}
 
+    def ser_schema(
+        self,
+        schema: core_schema.SerSchema
+        | core_schema.IncExSeqSerSchema
+        | core_schema.IncExDictSerSchema,
+    ) -> JsonSchemaValue | None:
+        found = super().ser_schema(schema)
+        if found is not None or schema["type"] not in ("function-plain", "function-wrap"):
+            return found
+        # Whatever it returns: not what the field holds, as the base class has it.
+        function = cast("Mapping[str, Any]", schema)["function"]
+        return {BOUNDS: {"written_by": getattr(function, "__qualname__", type(function).__name__)}}
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        found, written = super().bytes_schema(schema), self._config.ser_json_bytes
+        return found if written == "utf8" else {**found, BOUNDS: {"written_as": written}}
+
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         return _bounded(super().decimal_schema(schema), schema)
 
@@ -72,13 +89,19 @@ class _Written(GenerateJsonSchema):
         return _bounded(super().date_schema(schema), schema)
 
     def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
-        return _bounded(_loosened(super().time_schema(schema), schema), schema)
+        return self._moment(super().time_schema(schema), schema)
 
     def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        return _bounded(_loosened(super().datetime_schema(schema), schema), schema)
+        return self._moment(super().datetime_schema(schema), schema)
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
-        return _bounded(_loosened(super().timedelta_schema(schema), schema), schema)
+        return self._moment(super().timedelta_schema(schema), schema)
+
+    def _moment(self, found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        told = _bounded(_loosened(found, schema), schema)
+        if found.get("type") != "string" and self._config.ser_json_temporal == "milliseconds":
+            told[BOUNDS] = {**told.get(BOUNDS, {}), "written_as": "milliseconds"}
+        return told
 
 
 _BOUNDING: Final = (

@@ -28,6 +28,7 @@ FILLED: Final = "x-outbox-default"
 """Keyword of a field that is always written, and may be missing in events of before."""
 BOUNDS: Final = "x-outbox-bounds"
 """Keyword of text that is a number or a time: what its readers take of them, as a class says."""
+_LOOSE: Final = ("date-time", "time", "duration")
 FORM: Final = "x-outbox-form"
 """Keyword of text that is nearly of a format: a moment whose offset may be missing."""
 _TELLING: Final = frozenset(
@@ -338,15 +339,24 @@ def _bound(schema: Schema, names: Sequence[str], sign: int) -> tuple[float, int]
 
 
 def _forms(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
+    own, known = _format(writer), _format(reader)
     for name in ("format", "pattern", FORM):
-        known, own = reader.get(name), writer.get(name)
-        if name == FORM and own is None:
-            own = writer.get("format")  # the stricter one of the two
-        if known is not None and own != known:
-            found = "any text" if own is None else f"{name} {own}"
-            if name == "format" and writer.get(FORM) == known:
-                found = "one that lacks an offset, or is a duration with a sign or a fraction"
-            yield Gap(path, Rule.FORM, f"may be {found}, and readers want {name} {known}")
+        wanted, found = known.get(name), own.get(name)
+        if name == FORM and found is None:
+            found = own.get("format")  # the stricter one of the two
+        if wanted is not None and found != wanted:
+            text = "any text" if found is None else f"{name} {found}"
+            if name == "format" and own.get(FORM) == wanted:
+                text = "one that lacks an offset, or is a duration with a sign or a fraction"
+            yield Gap(path, Rule.FORM, f"may be {text}, and readers want {name} {wanted}")
+
+
+def _format(schema: Schema) -> Mapping[str, Any]:
+    """What is said of a text. Schemas of before `FORM` had a format in its place."""
+    name = schema.get("format")
+    if name in _LOOSE and (schema.get(BOUNDS) or {}).get("tz_constraint") != "aware":
+        return {"pattern": schema.get("pattern"), FORM: name}
+    return {one: schema.get(one) for one in ("format", "pattern", FORM)}
 
 
 def _is_filled(schema: Any) -> bool:

@@ -25,8 +25,10 @@ _BEGIN: Final = len("NATS/1.0\r\n")
 _CRLF: Final = "\r\n"
 _HEADER: Final = re.compile(r"([^:\r\n]+): ([^\r\n]*)\r\n")
 _DATA: Final = f"${len(DATA_FIELD)}\r\n{DATA_FIELD.decode()}\r\n$"
-_REMEMBERED: Final = 4096
-"""Names of headers that are kept ready at most."""
+_REMEMBERED: Final = 512
+_LONGEST_REMEMBERED: Final = 100
+"""Of names of headers, so many and so long are kept ready at most: whoever writes rows makes them
+up, and each may have 64 kB."""
 _EVENT_TYPE: Final = EVENT_TYPE.encode()
 _ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 
@@ -48,7 +50,7 @@ class _Names(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         found = f"${len(name)}\r\n{name}\r\n$"
-        if len(self) < _REMEMBERED:
+        if len(self) < _REMEMBERED and len(name) <= _LONGEST_REMEMBERED:
             self[name] = found
         return found
 

@@ -74,6 +74,15 @@ def test_it_is_packed_as_the_driver_packs_it(
     assert b"".join([head, packed, payload, b"\r\n"]) == b"".join(wanted)
 
 
+def test_names_that_somebody_makes_up_are_not_kept() -> None:
+    for number in range(1000):
+        entries.packed(
+            message(f"own-{number}: x", f"{number:06}{'x' * 1000}: x", "Outbox-Emission: 1")
+        )
+    assert len(entries._NAMES) <= 512
+    assert max(map(len, entries._NAMES)) <= 100
+
+
 def test_an_entry_is_read_as_it_was_written() -> None:
     _, fields = texts_of(message("Ce-Id: e1", "Outbox-Emission: 42", "own: a: b"))
     found = tail_message("shop", [b"42-0", fields])
