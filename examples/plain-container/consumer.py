@@ -56,7 +56,6 @@ async def handle(message: Msg) -> None:
 async def main() -> None:
     """Pull until SIGTERM, then finish what is in hand."""
     stopping = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     connection = await nats.connect(
         os.environ["NATS_URL"].split(","),
         user=secret("NATS_USERNAME_FILE"),
@@ -68,6 +67,8 @@ async def main() -> None:
         tls_handshake_first=os.environ.get("NATS_TLS_HANDSHAKE_FIRST") == "true",
         max_reconnect_attempts=-1,
     )
+    # Not before: until there is a connection there is nothing in hand, and nothing to finish.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     jetstream = connection.jetstream(domain=os.environ.get("NATS_DOMAIN"))
     reader = await jetstream.pull_subscribe_bind(
         os.environ["OUTBOX_CONSUMER"], os.environ["OUTBOX_STREAM"]

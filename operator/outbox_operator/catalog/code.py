@@ -139,7 +139,7 @@ def complete(
     if missing:
         raise DependencyError(
             f"{QUICKTYPE} made no type {', '.join(missing)}; wanted names that {language} has not "
-            "taken"
+            "taken, and payloads that are never null"
         )
     taken = {
         next(filter(None, found.groups())) for found in re.finditer(_TAKEN[language], types, re.M)

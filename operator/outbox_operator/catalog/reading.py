@@ -347,7 +347,8 @@ def _forms(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
         if wanted is not None and found != wanted:
             text = "any text" if found is None else f"{name} {found}"
             if name == "format" and own.get(FORM) == wanted:
-                text = "one that lacks an offset, or is a duration with a sign or a fraction"
+                of_spans = "one with a sign, or with a fraction of a second"
+                text = of_spans if wanted == "duration" else "one that lacks an offset"
             yield Gap(path, Rule.FORM, f"may be {text}, and readers want {name} {wanted}")
 
 

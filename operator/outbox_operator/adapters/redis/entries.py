@@ -50,7 +50,9 @@ class _Names(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         found = f"${len(name)}\r\n{name}\r\n$"
-        if len(self) < _REMEMBERED and len(name) <= _LONGEST_REMEMBERED:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        if len(name) <= _LONGEST_REMEMBERED:
             self[name] = found
         return found
 

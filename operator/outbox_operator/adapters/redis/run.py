@@ -170,10 +170,20 @@ class RedisRun:
         if isinstance(found, ResponseError):
             self._refuse(said(found))
             return
-        what, stored, text = found
-        self._advance(batch, int(stored))
+        try:
+            what, stored, text = found
+            stored, text = int(stored), text.decode("utf-8", "replace")
+        except (TypeError, ValueError, AttributeError):
+            what, stored, text = b"OK", -1, ""
+        if not 0 <= stored <= batch.count or (what == b"OK") != (stored == batch.count):
+            # It is not our script that said so. What is stored will be found at its end.
+            error = RedisError(f"Redis at {self._wire.address}: no answer as the script gives")
+            self._wire.fail(error)
+            self._end(Refusal(Reason.CONNECTION_LOST, error.message))
+            return
+        self._advance(batch, stored)
         if what != b"OK":
-            self._end(self._refusal(what, text.decode("utf-8", "replace")))
+            self._end(self._refusal(what, text))
         self._news.set()
 
     def _advance(self, batch: _Batch, stored: int) -> None:

@@ -196,7 +196,7 @@ class ArchiveHandler(MigratedConnection):
     extract: dict[str, Place] = Field(
         default_factory=dict,
         description="Columns with an index, by name: a JSON path into the payload ($.actor.id) or "
-        "an attribute (ce:correlationid).",
+        "an attribute of CloudEvents (ce:correlationid), which events of an outbox do not have.",
         json_schema_extra={"maxProperties": MOST_EXTRACTED},
     )
     redact: list[Place] = Field(

@@ -12,7 +12,7 @@ import inspect
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
@@ -240,7 +240,26 @@ def _parameters(
             f"handler {name}: wanted a function of the event, the context, the payload, or some "
             f"of them; found {len(wanted)} parameters"
         )
+    if not batch:
+        _check_each_once(wanted, name)
     return tuple(wanted)
+
+
+def _check_each_once(wanted: Sequence[Parameter], name: str) -> None:
+    """Refuse what is asked for twice: parameters that stand for fields, or an ASGI application."""
+    payloads, contexts = list[str](), list[str]()
+    for at, one in enumerate(wanted):
+        if one.annotation is Context or (one.annotation is None and at):
+            contexts.append(one.name)
+        elif one.annotation is not None and one.annotation is not ReceivedEvent:
+            payloads.append(one.name)
+    for names, what in ((payloads, "whole payload"), (contexts, "context")):
+        if len(names) > 1:
+            raise SpecError(
+                f"handler {name}: parameters {names[0]!r} and {names[1]!r} would both be given the "
+                f"{what}; wanted the event, the context, and one parameter of a type that has the "
+                "fields of the payload (an ASGI application, such as FastAPI's, is no handler)"
+            )
 
 
 def plain(annotation: Any) -> Any:

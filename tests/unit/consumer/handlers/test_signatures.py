@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import pytest
-from fastapi import params
+from fastapi import FastAPI, params
 from pydantic import Field
 
 from outbox_operator.consumer import Ack, Context, DeadLetter, Handlers, ReceivedEvent, RetryAfter
@@ -164,6 +164,10 @@ async def of_fastapi(order: Shop, pool: Annotated[int, THEIRS]) -> None: ...
 async def default_of_fastapi(order: Shop, pool: Any = THEIRS) -> None: ...
 
 
+async def of_fields(id: int, total: int) -> None: ...
+async def asgi(scope, receive, send): ...  # type: ignore[no-untyped-def]
+
+
 async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -183,6 +187,8 @@ async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined] 
         (plain_class, "Unable to generate pydantic-core schema for"),
         (of_fastapi, "parameter 'pool': Depends is that of fastapi; wanted Depends of outbox_"),
         (default_of_fastapi, "parameter 'pool': Depends is that of fastapi"),
+        (of_fields, "parameters 'id' and 'total' would both be given the whole payload"),
+        (asgi, "parameters 'receive' and 'send' would both be given the context"),
         (unresolved, "an annotation cannot be resolved: name 'Nowhere' is not defined"),
     ],
 )
@@ -192,6 +198,11 @@ def test_what_could_only_fail_is_refused(function: Callable[..., Any], why: str)
     assert why in caught.value.message
     if function is not Shop:
         assert "at tests/unit/consumer/handlers/test_signatures.py:" in caught.value.message
+
+
+def test_an_asgi_application_is_no_handler() -> None:
+    with pytest.raises(SpecError, match=r"an ASGI application, such as FastAPI's, is no handler"):
+        PythonHandler("shop:app", FastAPI(), timeout=5.0, threads=1)
 
 
 def both(event: ReceivedEvent) -> Ack | RetryAfter | None:
