@@ -174,7 +174,11 @@ class Shop:
         by_key: dict[str, list[int]] = defaultdict(list)
         for key, n in self.handled:
             by_key[key].append(n)
-        assert by_key == {key: list(range(count)) for key, count in self.written.items()}
+        wrong = {
+            key: found for key, found in by_key.items() if found != list(range(self.written[key]))
+        }
+        assert wrong == {}
+        assert by_key.keys() == self.written.keys()
 
 
 @pytest.fixture
