@@ -177,7 +177,7 @@ class Shop:
         wrong = {
             key: found for key, found in by_key.items() if found != list(range(self.written[key]))
         }
-        assert wrong == {}
+        assert not wrong, str(wrong)
         assert by_key.keys() == self.written.keys()
 
 
