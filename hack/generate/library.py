@@ -67,7 +67,7 @@ def _class(name: str, kind: Any) -> Iterator[str]:
             yield _text(inspect.getdoc(member) or "")
         elif inspect.isfunction(member):
             # A context manager's wrapper is no coroutine, and neither awaited.
-            word = "await " if inspect.iscoroutinefunction(member) else ""
+            word = "await " if inspect.iscoroutinefunction(inspect.unwrap(member)) else ""
             yield f"#### `{name}.{method}`\n"
             yield f"```python\n{word}{_signature(method, member)}\n```\n"
             yield _text(inspect.getdoc(member) or "")

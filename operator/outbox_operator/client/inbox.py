@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from outbox_operator.client import drivers, encoding
+from outbox_operator.client.awaiting import Awaited, refusing
 from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.statements import Statement, table
 from outbox_operator.wire import tables
 from outbox_operator.wire.replay import replayed_id
 
 
-class Inbox:
+class Inbox(Awaited):
     """The inbox table of one consumer.
 
     Args:
@@ -35,6 +36,7 @@ class Inbox:
         self._claim = Statement.of(_CLAIM.replace("%TABLE%", place))
         self._finish = Statement.of(_FINISH.replace("%TABLE%", place))
 
+    @refusing
     async def claim(
         self,
         connection: OutboxConnection,
@@ -73,6 +75,7 @@ class Inbox:
         driver, connection = drivers.driver_of(connection)
         return await driver.run(connection, self._claim, values) > 0
 
+    @refusing
     async def finish(
         self,
         connection: OutboxConnection,
@@ -87,6 +90,7 @@ class Inbox:
         driver, connection = drivers.driver_of(connection)
         await driver.run(connection, self._finish, values)
 
+    @refusing
     async def process_idempotent(
         self,
         connection: OutboxConnection,

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from outbox_operator.client import drivers, sending, tracing
+from outbox_operator.client.awaiting import Awaited, refusing
 from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.declaring import Catalog
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker, listed
@@ -20,7 +21,7 @@ from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
 from outbox_operator.wire.event import Event
 
 
-class Outbox:
+class Outbox(Awaited):
     """The outbox table of one pipeline, for asynchronous drivers.
 
     Connections are asyncpg's `Connection` (or a pool's), psycopg's `AsyncConnection`, and
@@ -61,6 +62,7 @@ class Outbox:
         self._strict = strict_keys
         self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
 
+    @refusing
     async def add(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
@@ -80,6 +82,7 @@ class Outbox:
             await self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
+    @refusing
     async def add_many(
         self, connection: OutboxConnection, events: Iterable[Event]
     ) -> list[uuid.UUID]:
@@ -106,6 +109,7 @@ class Outbox:
             await self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
+    @refusing
     async def publish_after_commit(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event as `add` does, and see to it that it arrives soon after the commit.
 

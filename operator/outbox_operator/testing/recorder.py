@@ -217,6 +217,9 @@ class RecordingOutbox(Outbox):
         with self._memory.transaction(connection):
             yield
 
+    def _check(self, connection: object) -> None:
+        """Any object does."""
+
     async def _write(
         self, connection: object, rows: Sequence[Row], *, recorded: bool = False
     ) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 import outbox_operator.client
-from outbox_operator.client import Event, EventError, Outbox, SyncOutbox, event
+from outbox_operator.client import Event, EventError, Inbox, Outbox, SyncOutbox, event
 from outbox_operator.errors import SpecError
+
+
+class Connection:
+    """Goes for an open one, as long as nothing is asked of it."""
+
+    __module__ = "asyncpg.connection"
+
+    def is_in_transaction(self) -> bool:
+        raise AssertionError("it was looked at")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +46,7 @@ async def test_refuses_bad_events_before_it_looks_at_the_connection(
     outbox: Outbox, fields: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(EventError, match=message):
-        await outbox.add(None, Event(type="order.created", **fields))  # type: ignore[arg-type]
+        await outbox.add(Connection(), Event(type="order.created", **fields))
 
 
 @event("order.paid")
@@ -52,7 +64,7 @@ class OrderPaid:
 )
 async def test_what_is_no_event_is_told_how_one_is_written(given: Any, said: str) -> None:
     with pytest.raises(EventError) as error:
-        await Outbox().add(None, given)  # type: ignore[arg-type]
+        await Outbox().add(Connection(), given)
     assert error.value.message == f"wanted an Event behind the connection, {said}"
     with pytest.raises(EventError) as error:
         Event.of(OrderPaid)
@@ -64,7 +76,7 @@ async def test_what_is_no_event_is_told_how_one_is_written(given: Any, said: str
 @pytest.mark.parametrize("given", [Event(type="order.paid", payload={}), None])
 async def test_several_events_are_told_from_one(given: Any) -> None:
     with pytest.raises(EventError, match=r"wanted several events, .* one alone is written by add"):
-        await Outbox().add_many(None, given)  # type: ignore[arg-type]
+        await Outbox().add_many(Connection(), given)
     with pytest.raises(EventError, match="wanted several events"):
         SyncOutbox().add_many(None, given)  # type: ignore[arg-type]
 
@@ -78,6 +90,36 @@ async def test_refuses_what_is_no_connection() -> None:
     one = Event(type="order.created", payload={})
     with pytest.raises(TypeError, match=r"builtins\.str is not a connection"):
         await Outbox().add("postgresql://db", one)  # type: ignore[arg-type]
+
+
+def test_what_nobody_awaits_is_refused_at_the_call() -> None:
+    # In synchronous code: nothing of a coroutine that is thrown away runs, and `claim` seems true.
+    with sqlite3.connect(":memory:") as connection:
+        one = Event(type="order.created", payload={})
+        outbox: Any = Outbox()
+        inbox: Any = Inbox("billing")
+        calls: list[Callable[[], object]] = [
+            lambda: outbox.add(connection, one),
+            lambda: outbox.add(connection=connection, event=one),
+            lambda: outbox.add_many(connection, [one]),
+            lambda: outbox.publish_after_commit(connection, one),
+            lambda: inbox.claim(connection, one.id, source_topic="s", event_type="e"),
+            lambda: inbox.finish(connection, one.id, 1.0),
+            lambda: inbox.process_idempotent(
+                connection, event_id=one.id, source_topic="s", event_type="e", payload=None,
+                handler=lambda: None,
+            ),
+        ]  # fmt: skip
+        for call in calls:
+            with pytest.raises(TypeError, match="synchronous connections go to SyncOutbox"):
+                call()
+    connection.close()
+
+
+async def test_doubles_of_it_are_awaited() -> None:
+    outbox = create_autospec(Outbox, instance=True)
+    await outbox.add(Connection(), Event(type="order.created", payload={}))
+    outbox.add.assert_awaited_once()
 
 
 @pytest.mark.parametrize("schema", ["Outbox", "out-box", "", 'a"; DROP TABLE x; --', "a" * 64])
