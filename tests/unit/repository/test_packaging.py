@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tomllib
+from typing import Final
 
 import yaml
 
 from support.kube import ROOT
+
+OF_APPLICATIONS: Final = (
+    "archive", "cli", "client-nats", "consumer", "redis", "relay", "tracing"
+)  # fmt: skip
+"""Extras that an application's own environment may have; `dev` starts servers."""
 
 
 def test_classifiers_name_each_python_that_is_tried() -> None:
@@ -29,3 +36,39 @@ def test_the_chart_names_the_kinds_that_it_brings() -> None:
         for crd in crds
         for version in crd["spec"]["versions"]
     }
+
+
+def test_what_windows_cannot_install_is_left_out_there() -> None:
+    """The library is imported by applications, which are written on any machine."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text())
+    wheels = {
+        one["name"]: [wheel["url"] for wheel in one.get("wheels", ())] for one in lock["package"]
+    }
+    [ours] = [one for one in lock["package"] if one["name"] == "outbox-operator"]
+    wanted = [
+        (extra, one["name"])
+        for extra, all_ in ours["optional-dependencies"].items()
+        for one in all_
+        if "sys_platform != 'win32'" not in one.get("marker", "")
+    ]
+    assert ("consumer", "asyncpg") in wanted
+    lacking = [
+        (extra, name)
+        for extra, name in wanted
+        if extra in OF_APPLICATIONS
+        and not any(url.endswith(("-none-any.whl", "-win_amd64.whl")) for url in wheels[name])
+    ]
+    assert lacking == []
+
+
+def test_the_library_needs_no_module_that_windows_has_not() -> None:
+    lacks = ("fcntl", "grp", "pwd", "resource", "termios", "uvloop")
+    code = (
+        f"import sys\nfor name in {lacks}: sys.modules[name] = None\n"
+        "import outbox_operator.client, outbox_operator.testing, outbox_operator.testing.plugin\n"
+        "from outbox_operator.consumer import Consumer, Handlers\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
