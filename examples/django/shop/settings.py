@@ -19,4 +19,5 @@ ROOT_URLCONF = "shop.urls"
 SECRET_KEY = os.environ.get("SECRET_KEY", "only for this machine")
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TIME_ZONE = "UTC"
 USE_TZ = True

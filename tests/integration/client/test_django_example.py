@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from django import conf
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from support.fences import fences
@@ -24,6 +25,7 @@ from support.waiting import SECONDS, eventually
 pytestmark = pytest.mark.integration
 
 EXAMPLE = ROOT / "examples/django"
+_SETTING = re.compile(r"^([A-Z_]+) = (.+)$", re.MULTILINE)
 TRIED = """
 import json
 from django.core.management import call_command
@@ -41,6 +43,17 @@ for total in (1999, 100_001):
 async def whole(database: str, nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Outbox]:
     async with an_outbox(database, nats_server, tmp_path) as found:
         yield found
+
+
+def test_its_time_is_set_as_a_new_project_has_it() -> None:
+    """Without TIME_ZONE, Django shows the times of Chicago."""
+    template = Path(conf.__file__).parent / "project_template/project_name/settings.py-tpl"
+    texts = (template.read_text(), (EXAMPLE / "shop/settings.py").read_text())
+    new, ours = (
+        {name: value for name, value in _SETTING.findall(text) if name in ("TIME_ZONE", "USE_TZ")}
+        for text in (text.replace("'", '"') for text in texts)
+    )
+    assert ours == new == {"TIME_ZONE": '"UTC"', "USE_TZ": "True"}
 
 
 async def test_the_example_works_as_its_page_says(whole: Outbox, nats_server: NatsServer) -> None:
