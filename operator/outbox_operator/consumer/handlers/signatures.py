@@ -34,6 +34,14 @@ _LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _MANY: Final = (list, tuple, collections.abc.Sequence)
 _UNIONS: Final = (typing.Union, types.UnionType)
 _ANSWERS: Final = (Ack, RetryAfter, DeadLetter)
+_APPLICATIONS: Final[Mapping[tuple[str, ...], str]] = {
+    ("scope", "receive", "send"): "an ASGI application, such as FastAPI's",
+    ("start_response",): "a WSGI application, such as Flask's or Django's",
+}
+"""By the names that their specifications give their parameters: the three of the one, the second
+of the other."""
+_COMMANDS: Final = {"click": "a command of click", "typer": "an application of typer"}
+"""By the package of the class, which takes whatever it is called with."""
 _EMPTY: Final = (types.NoneType, dict, list)
 """What a default is where somebody means a payload that may be missing."""
 
@@ -95,6 +103,11 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     own = _inner(function)
     if inspect.isclass(own):
         raise SpecError(f"handler {name}: wanted a function, found a class")
+    if (what := _other_program(function)) is not None:
+        raise SpecError(
+            f"handler {name}: {what}, is no handler: wanted a function of the event, the context, "
+            "the payload, or some of them"
+        )
     if yields(own):
         raise SpecError(
             f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
@@ -168,6 +181,21 @@ def hints_of_parameters(told: Callable[..., Any], name: str) -> dict[str, Any]:
         return typing.get_type_hints(bare, include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         raise SpecError(f"{name}: an annotation cannot be resolved: {error}") from error
+
+
+def _other_program(function: Callable[..., Any]) -> str | None:
+    """What a callable is that others call with something else; None: it may be a handler.
+
+    Told before annotations are looked at, which there are often for checkers only.
+    """
+    for kind in type(function).__mro__:
+        if (what := _COMMANDS.get(kind.__module__.partition(".")[0])) is not None:
+            return what
+    try:
+        names = tuple(inspect.signature(function).parameters)
+    except (ValueError, TypeError):
+        return None
+    return _APPLICATIONS.get(names[-3:]) or _APPLICATIONS.get(names[1:2])
 
 
 def _parameters(
@@ -246,7 +274,7 @@ def _parameters(
 
 
 def _check_each_once(wanted: Sequence[Parameter], name: str) -> None:
-    """Refuse what is asked for twice: parameters that stand for fields, or an ASGI application."""
+    """Refuse what is asked for twice, as by parameters that stand for fields."""
     payloads, contexts = list[str](), list[str]()
     for at, one in enumerate(wanted):
         if one.annotation is Context or (one.annotation is None and at):
@@ -258,7 +286,7 @@ def _check_each_once(wanted: Sequence[Parameter], name: str) -> None:
             raise SpecError(
                 f"handler {name}: parameters {names[0]!r} and {names[1]!r} would both be given the "
                 f"{what}; wanted the event, the context, and one parameter of a type that has the "
-                "fields of the payload (an ASGI application, such as FastAPI's, is no handler)"
+                "fields of the payload"
             )
 
 

@@ -7,7 +7,10 @@ import functools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any
 
+import click
 import pytest
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from fastapi import FastAPI, params
 from pydantic import Field
 
@@ -165,7 +168,15 @@ async def default_of_fastapi(order: Shop, pool: Any = THEIRS) -> None: ...
 
 
 async def of_fields(id: int, total: int) -> None: ...
+async def of_contexts(order: Shop, now: Context, later: Context) -> None: ...
 async def asgi(scope, receive, send): ...  # type: ignore[no-untyped-def]
+def wsgi(environ, start_response): ...  # type: ignore[no-untyped-def]
+def wsgi_for_checkers(environ: Nowhere, start_response: Nowhere) -> Nowhere: ...  # type: ignore[name-defined]  # noqa: F821
+def wsgi_of(name, env, start_response): ...  # type: ignore[no-untyped-def]
+
+
+def wsgi_with_a_yield(environ, start_response):  # type: ignore[no-untyped-def]
+    yield b""
 
 
 async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
@@ -188,7 +199,12 @@ async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined] 
         (of_fastapi, "parameter 'pool': Depends is that of fastapi; wanted Depends of outbox_"),
         (default_of_fastapi, "parameter 'pool': Depends is that of fastapi"),
         (of_fields, "parameters 'id' and 'total' would both be given the whole payload"),
-        (asgi, "parameters 'receive' and 'send' would both be given the context"),
+        (of_contexts, "parameters 'now' and 'later' would both be given the context"),
+        (asgi, "an ASGI application, such as FastAPI's, is no handler"),
+        (wsgi, "a WSGI application, such as Flask's or Django's, is no handler"),
+        (wsgi_for_checkers, "a WSGI application, such as Flask's or Django's, is no handler"),
+        (wsgi_with_a_yield, "a WSGI application, such as Flask's or Django's, is no handler"),
+        (functools.partial(wsgi_of, "shop"), "a WSGI application, such as Flask's or Django's"),
         (unresolved, "an annotation cannot be resolved: name 'Nowhere' is not defined"),
     ],
 )
@@ -200,9 +216,38 @@ def test_what_could_only_fail_is_refused(function: Callable[..., Any], why: str)
         assert "at tests/unit/consumer/handlers/test_signatures.py:" in caught.value.message
 
 
-def test_an_asgi_application_is_no_handler() -> None:
-    with pytest.raises(SpecError, match=r"an ASGI application, such as FastAPI's, is no handler"):
-        PythonHandler("shop:app", FastAPI(), timeout=5.0, threads=1)
+class Flask:
+    """As Flask's and Werkzeug's are, with annotations that checkers alone can resolve."""
+
+    def wsgi_app(self, environ: Nowhere, start_response: Nowhere) -> Nowhere: ...  # type: ignore[name-defined]  # noqa: F821
+
+    def __call__(self, environ: Nowhere, start_response: Nowhere) -> Nowhere:  # type: ignore[name-defined]  # noqa: F821
+        return self.wsgi_app(environ, start_response)
+
+
+@click.command()
+def command() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("application", "what"),
+    [
+        (FastAPI(), "an ASGI application, such as FastAPI's"),
+        (ASGIHandler.__new__(ASGIHandler), "an ASGI application, such as FastAPI's"),
+        (WSGIHandler.__new__(WSGIHandler), "a WSGI application, such as Flask's or Django's"),
+        (Flask(), "a WSGI application, such as Flask's or Django's"),
+        (Flask().wsgi_app, "a WSGI application, such as Flask's or Django's"),
+        (command, "a command of click"),
+        (click.Group(), "a command of click"),
+    ],
+)
+def test_another_program_is_no_handler(application: Callable[..., Any], what: str) -> None:
+    """It would be called with an event and a context, or take whatever it is given."""
+    app = Handlers()
+    app.handler("order.created")(application)
+    for loaded in (application, app):
+        with pytest.raises(SpecError, match=rf"{what}, is no handler: wanted a function of"):
+            PythonHandler("shop:app", loaded, timeout=5.0, threads=1)
 
 
 def both(event: ReceivedEvent) -> Ack | RetryAfter | None:
