@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sysconfig
 import traceback
@@ -18,6 +19,12 @@ _SHOWN: Final = 3
 """Lines of code, causes and members of a group."""
 _LIBRARIES: Final = tuple(
     f"{path}/" for path in (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
+)
+_OF_ENVIRONMENT: Final = type(os.environ).__getitem__.__code__
+"""Raises KeyError for a variable that is not set."""
+_SET_IT: Final = (
+    "(an environment variable: set it in a cluster by spec.podTemplate, as env of the container "
+    "consumer, on a laptop where outbox dev is started)"
 )
 
 
@@ -59,11 +66,20 @@ def _one(error: BaseException) -> str:
         what = f"{type(error).__name__}: {error}"
         if (error.filename or "").endswith(".py"):
             return bounded(what)  # which says where; the stack is that of the import
+    if _lacks_variable(error):
+        what = f"{what} {_SET_IT}"
     what = bounded(what)
     shown = place_of(
         traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     )
     return f"{what} at {shown}" if shown else what
+
+
+def _lacks_variable(error: BaseException) -> bool:
+    trace = error.__traceback__ if isinstance(error, KeyError) else None
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_code is _OF_ENVIRONMENT
 
 
 def place_of(stack: traceback.StackSummary) -> str:

@@ -241,6 +241,13 @@ async def test_says_why_there_is_no_connection() -> None:
             r"failed: SyntaxError: '\(' was never closed \(shop_unclosed\.py, line 1\)$",
         ),
         ("shop_needy:handle", "no module named 'absent_library' .imported by shop_needy"),
+        (
+            "shop_unset:handle",
+            r"failed: KeyError: 'SHOP_TOKEN' \(an environment variable: set it in a cluster by "
+            r"spec.podTemplate, as env of the container consumer, on a laptop where outbox dev is "
+            r"started\) at <module> \(.*shop_unset\.py:2\), inside __getitem__ ",
+        ),
+        ("shop_unknown:handle", r"failed: KeyError: 'SHOP_TOKEN' at <module> \("),
     ],
 )
 def test_says_why_a_handler_cannot_be_loaded(
@@ -249,6 +256,8 @@ def test_says_why_a_handler_cannot_be_loaded(
     (tmp_path / "shop_handlers.py").write_text("LIMIT = 3\ndef handle(event, context): ...\n")
     (tmp_path / "shop_broken.py").write_text("1 / 0\n")
     (tmp_path / "shop_unclosed.py").write_text("handle(\n")
+    (tmp_path / "shop_unset.py").write_text("import os\nos.environ['SHOP_TOKEN']\n")
+    (tmp_path / "shop_unknown.py").write_text("{}['SHOP_TOKEN']\n")
     (tmp_path / "shop_needy.py").write_text("import absent_library\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(SpecError, match=message):
