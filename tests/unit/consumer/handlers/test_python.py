@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import inspect
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,63 @@ async def test_says_why_there_is_no_connection() -> None:
             await ask(function)
         told = describe(failed.value)
         assert ("(context.connection is None without an inbox, and in" in told) is said, told
+
+
+def taken_for_the_payload(order: Any) -> None:
+    order["id"]
+
+
+def taken_for_a_model(order: Any) -> None:
+    str(order.total)
+
+
+def decoded(order: Any) -> None:
+    json.loads(order)
+
+
+def unpacked(order: Any) -> None:
+    dict(**order)
+
+
+def taken_for_the_event(order: Any) -> None:
+    str(order.key)
+
+
+def decoded_again(order: Any) -> None:
+    order.json()
+
+
+def of_its_own(order: Any) -> None:
+    str(dict[str, Any]()["id"].total)
+
+
+@pytest.mark.parametrize(
+    ("function", "annotation", "said"),
+    [
+        (taken_for_the_payload, None, "(the handler was given the event, whose payload is event."),
+        (taken_for_the_payload, ReceivedEvent, "(the handler was given the event, whose payload"),
+        (taken_for_a_model, None, "(the handler was given the event, whose payload is event."),
+        (taken_for_a_model, Context, "(the handler was given the context, as a second parameter"),
+        (decoded, None, "(the handler was given the event, whose payload is event.json(); a param"),
+        (unpacked, None, "(the handler was given the event, whose payload is event.json(); a par"),
+        (taken_for_the_event, dict, "(a parameter annotated with dict is given the payload; one"),
+        (decoded_again, dict, "(a parameter annotated with dict is given the payload; one annot"),
+        (taken_for_a_model, dict, None),
+        (of_its_own, None, None),
+    ],
+)
+async def test_says_what_the_handler_was_given(
+    function: Any, annotation: Any, said: str | None
+) -> None:
+    def handle(order: Any) -> None:
+        function(order)
+
+    handle.__annotations__ = {} if annotation is None else {"order": annotation}
+    with pytest.raises((TypeError, AttributeError, KeyError)) as failed:
+        await ask(handle)
+    told = describe(failed.value)
+    assert ("(the handler was" in told or "(a parameter" in told) is (said is not None), told
+    assert (said or "") in told
 
 
 @pytest.mark.parametrize(
