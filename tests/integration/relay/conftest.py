@@ -12,6 +12,8 @@ import pytest
 from support.nats import NatsServer
 from support.outbox import migrate
 from support.postgres import PostgresServer
+from support.redis import RedisServer
+from support.redis_outbox import RedisOutbox, redis_outbox
 from support.relaying import FORGETFUL, Outbox, an_outbox
 from support.waiting import SECONDS
 
@@ -45,3 +47,12 @@ async def last_of_type(
     config = {**FORGETFUL, "max_msgs_per_subject": 1, "deny_delete": True}
     async with an_outbox(database, nats_server, tmp_path, **config) as outbox:
         yield outbox
+
+
+@pytest.fixture
+async def shared(
+    database: str, redis_server: RedisServer, tmp_path: Path
+) -> AsyncIterator[RedisOutbox]:
+    """An outbox of its own that is published to the Redis of all tests."""
+    async with redis_outbox(database, redis_server, tmp_path) as made:
+        yield made

@@ -15,14 +15,6 @@ from support.waiting import eventually
 
 
 @pytest.fixture
-async def outbox(
-    database: str, redis_server: RedisServer, tmp_path: Path
-) -> AsyncIterator[RedisOutbox]:
-    async with redis_outbox(database, redis_server, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
 async def alone(database: str, tmp_path: Path) -> AsyncIterator[RedisOutbox]:
     """With a server of its own, that may be stopped and changed."""
     with RedisServer() as server:
@@ -30,10 +22,10 @@ async def alone(database: str, tmp_path: Path) -> AsyncIterator[RedisOutbox]:
             yield made
 
 
-async def test_an_event_becomes_an_entry_whose_id_is_its_number(outbox: RedisOutbox) -> None:
-    relay = await outbox.relay().start().ready()
-    event_id = await outbox.add("anna", value={"n": 1}, event_type="user.created")
-    (entry,) = await outbox.arrived(1)
+async def test_an_event_becomes_an_entry_whose_id_is_its_number(shared: RedisOutbox) -> None:
+    relay = await shared.relay().start().ready()
+    event_id = await shared.add("anna", value={"n": 1}, event_type="user.created")
+    (entry,) = await shared.arrived(1)
     assert entry.number == 1
     assert entry.fields["Ce-Id"] == event_id
     assert entry.fields["Ce-Type"] == "user.created"
@@ -44,30 +36,30 @@ async def test_an_event_becomes_an_entry_whose_id_is_its_number(outbox: RedisOut
     assert relay.checks()["redis"].startswith("connected to redis://127.0.0.1:")
 
 
-async def test_a_relay_that_is_killed_repeats_nothing(outbox: RedisOutbox) -> None:
-    await outbox.fill(6000)
-    relay = outbox.relay().start()
-    await outbox.arrived(1000)
-    await outbox.killed(relay)
-    await outbox.relay().start().ready()
-    await outbox.check()
+async def test_a_relay_that_is_killed_repeats_nothing(shared: RedisOutbox) -> None:
+    await shared.fill(6000)
+    relay = shared.relay().start()
+    await shared.arrived(1000)
+    await shared.killed(relay)
+    await shared.relay().start().ready()
+    await shared.check()
 
 
-async def test_a_frozen_relay_that_wakes_up_adds_nothing(outbox: RedisOutbox) -> None:
-    first = await outbox.relay().start().active()
-    await outbox.fill(6000)
-    await outbox.arrived(500)
+async def test_a_frozen_relay_that_wakes_up_adds_nothing(shared: RedisOutbox) -> None:
+    first = await shared.relay().start().active()
+    await shared.fill(6000)
+    await shared.arrived(500)
     first.signal(signal.SIGSTOP)
-    await outbox.connection.execute(
+    await shared.connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE application_name LIKE 'outbox-relay %'"
     )
-    await outbox.relay().start().active()
-    await outbox.arrived(6000)
+    await shared.relay().start().active()
+    await shared.arrived(6000)
     first.signal(signal.SIGCONT)
-    await outbox.add("late")
-    await outbox.check()
-    assert len(await outbox.entries()) == 6001
+    await shared.add("late")
+    await shared.check()
+    assert len(await shared.entries()) == 6001
 
 
 async def test_a_server_that_is_killed_loses_nothing(alone: RedisOutbox) -> None:
@@ -97,16 +89,16 @@ async def test_what_a_server_forgot_is_sent_again(alone: RedisOutbox) -> None:
     assert "StreamRolledBack" in relay.log
 
 
-async def test_numbers_pass_over_the_entries_of_somebody_else(outbox: RedisOutbox) -> None:
-    relay = await outbox.relay().start().active()
-    async with redis_client(outbox.redis) as client:
+async def test_numbers_pass_over_the_entries_of_somebody_else(shared: RedisOutbox) -> None:
+    relay = await shared.relay().start().active()
+    async with redis_client(shared.redis) as client:
         for round in range(3):
-            await outbox.fill(5)
-            await outbox.arrived(6 * round + 5)
-            await client.xadd(outbox.prefix, {"hello": "world"})
-    await outbox.add("last")
-    entries = [each for each in await outbox.arrived(19) if "Ce-Id" in each.fields]
-    assert [each.fields["Ce-Id"] for each in entries] == await outbox.event_ids()
+            await shared.fill(5)
+            await shared.arrived(6 * round + 5)
+            await client.xadd(shared.prefix, {"hello": "world"})
+    await shared.add("last")
+    entries = [each for each in await shared.arrived(19) if "Ce-Id" in each.fields]
+    assert [each.fields["Ce-Id"] for each in entries] == await shared.event_ids()
     assert "ForeignEntries" in relay.log
     first = entries[5]  # the first behind an entry of somebody else
     assert first.number > 10**12

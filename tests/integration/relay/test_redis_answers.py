@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from outbox_operator.adapters.redis.scripts import APPEND
-from support.redis import RedisServer
-from support.redis_outbox import RedisOutbox, redis_outbox
+from support.redis_outbox import RedisOutbox
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def outbox(
-    database: str, redis_server: RedisServer, tmp_path: Path
-) -> AsyncIterator[RedisOutbox]:
-    async with redis_outbox(database, redis_server, tmp_path) as made:
-        yield made
 
 
 class Liar:
@@ -68,18 +57,18 @@ class Liar:
     [b"+OK\r\n", b"*3\r\n$2\r\nOK\r\n:0\r\n$0\r\n\r\n", b"*3\r\n$2\r\nOK\r\n:7\r\n$0\r\n\r\n"],
     ids=["word", "none", "more"],
 )
-async def test_what_was_not_stored_is_sent_again(outbox: RedisOutbox, answer: bytes) -> None:
-    liar = Liar(outbox.redis.port, answer)
+async def test_what_was_not_stored_is_sent_again(shared: RedisOutbox, answer: bytes) -> None:
+    liar = Liar(shared.redis.port, answer)
     server = await asyncio.start_server(liar.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    relay = await outbox.relay(redis={"url": f"redis://127.0.0.1:{port}"}).start().active()
-    await outbox.add("a", value=0)
+    relay = await shared.relay(redis={"url": f"redis://127.0.0.1:{port}"}).start().active()
+    await shared.add("a", value=0)
     await eventually(lambda: liar.seen, "a batch is kept from the server")
-    await outbox.add("a", value=1)
+    await shared.add("a", value=1)
 
     async def all_stored() -> bool:
-        stored = [one.fields["Ce-Id"] for one in await outbox.entries()]
-        return stored == await outbox.event_ids()
+        stored = [one.fields["Ce-Id"] for one in await shared.entries()]
+        return stored == await shared.event_ids()
 
     await eventually(all_stored, "both are there, in order")
     relay.terminate()
