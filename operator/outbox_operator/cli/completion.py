@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from outbox_operator.cli.laptop.parser import FOLDER
+
 _SECONDS: Final = 3.0
 _NO_FILES: Final = ":4"
 """kubectl's sign for: offer no files instead."""
@@ -77,7 +79,7 @@ def _after_dev(before: Sequence[str]) -> tuple[str, list[str]]:
         return rest[1], rest[2:]
     if rest and rest[0].startswith("--data="):
         return rest[0].partition("=")[2], rest[1:]
-    return ".outbox-dev", rest if not rest or not rest[0].startswith("-") else list(before)
+    return FOLDER, rest if not rest or not rest[0].startswith("-") else list(before)
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ import functools
 import importlib
 import os
 import pkgutil
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from typing import Final
 
 from outbox_operator import errors
 from outbox_operator.cli import commands
-from outbox_operator.cli.laptop.parser import LaptopParser
+from outbox_operator.cli.laptop.parser import FOLDER, LaptopParser
 from outbox_operator.version import VERSION
 
 EXIT_FAILED: Final = 1
@@ -133,6 +134,10 @@ def _main(argv: Sequence[str] | None) -> int:
     if passed_on is not None and "--" in arguments:
         end = arguments.index("--")
         arguments, passed_on = arguments[:end], arguments[end + 1 :]
+    elif passed_on is not None and (at := _not_ours(parsers[wanted[0]], arguments)) is not None:
+        where = [] if folder in (None, FOLDER) else [_DATA, folder or ""]
+        there = shlex.join([*prog.split(), *arguments[:at], *where, "--", *arguments[at:]])
+        parsers[wanted[0]].error(f"what is for the client stands behind --: {there}")
     of_dev = arguments[:1] == [_LAPTOP]
     asked = arguments[1:] if of_dev else arguments
     if asked and asked[0] not in known and not asked[0].startswith("-"):
@@ -142,6 +147,8 @@ def _main(argv: Sequence[str] | None) -> int:
     args, rest = parser.parse_known_args(arguments)
     if rest:
         hint = "" if folder is None or not {*_OF_DEV} & {*rest} else _WITHOUT_VERB
+        if passed_on is not None and (example := parsers[args.verb].epilog):
+            hint = f"; {example[0].lower()}{example[1:]}"
         parsers.get(args.verb, parser).error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     if args.verb is None:
         parser.print_help(sys.stderr)
@@ -179,6 +186,8 @@ def _main(argv: Sequence[str] | None) -> int:
             from outbox_operator.cli.laptop.words import local
 
             said = local(said)
+        elif loaded[args.verb].needs(args) == "cli":
+            said += _beside(args.verb, loaded[args.verb], error)
         lines = f"{prog} {args.verb}: {said}".split("\n")
         print("\n".join(map(clean, lines)), file=sys.stderr)
         return EXIT_USAGE if isinstance(error, errors.SpecError) else EXIT_FAILED
@@ -195,7 +204,7 @@ def _on_a_laptop(
     if not rest or arguments[0] != _LAPTOP or rest[0] not in known:
         return None, arguments
     end = rest.index("--") if "--" in rest else len(rest)
-    own, passed_on, folder, left = iter(rest[:end]), rest[end:], ".outbox-dev", []
+    own, passed_on, folder, left = iter(rest[:end]), rest[end:], FOLDER, []
     for one in own:
         if one == _DATA:
             folder = next(own, "")
@@ -238,10 +247,33 @@ def _reordered(
     return [*rest[:end], *arguments[:at], *rest[end:]]
 
 
+def _not_ours(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int | None:
+    """Where the first option stands that a verb does not have; None: it has all."""
+    known = [text for action in parser._actions for text in action.option_strings]
+    for at, one in enumerate(arguments):
+        name = one.partition("=")[0] if one.startswith("--") else one[:2]
+        if name.startswith("-") and name != "-" and not any(it.startswith(name) for it in known):
+            return at
+    return None
+
+
 def _of_a_laptop() -> Sequence[str]:
     from outbox_operator.cli.laptop.words import VERBS
 
     return sorted(VERBS)
+
+
+def _beside(name: str, verb: Verb, error: errors.OutboxError) -> str:
+    """What asks the laptop, for who asked a cluster where `outbox dev` runs, or has run."""
+    from outbox_operator.cli.cluster.refusals import NotInstalledError
+
+    of_a_cluster = (errors.KubernetesError, errors.AccessDeniedError, NotInstalledError)
+    if not isinstance(error, of_a_cluster) or not Path(FOLDER).is_dir():
+        return ""
+    return (
+        f"; `outbox {_LAPTOP} {name if verb.laptop is True else 'status'}` asks what "
+        f"`outbox {_LAPTOP}` runs in this folder"
+    )
 
 
 def _elsewhere(verb: str) -> str:

@@ -99,8 +99,15 @@ LINES: Final = {
     ],
     "dead-letters": ["dead-letters", "dead-letters --config short.json"],
     "login-files": ["login-files", "login-files psql . --config short.json"],
-    "nats": ["nats", "nats orders stream ls", "nats orders --kubeconfig none.yaml -- stream ls"],
-    "psql": ["psql orders --as owner", "psql orders --lifetime 0 -- -c 'select 1'"],
+    "nats": [
+        "nats", "nats orders stream ls", "dev --data . nats stream ls",
+        "nats orders --kubeconfig none.yaml -- stream ls",
+    ],
+    "psql": [
+        "psql orders --as owner", "psql orders -n shop -c 'select 1/2'",
+        "dev --data . psql -c 'select 1/2'", "dev psql orders --command='select 1'",
+        "psql orders --lifetime 0 -- -c 'select 1'",
+    ],
     "dlq": [
         "dlq", "dlq show orders", "dlq replay orders --limit 0", "dlq purge orders --since monday",
     ],

@@ -73,7 +73,7 @@ def client(parser: argparse.ArgumentParser, image: str, *, example: str) -> None
     )  # fmt: skip
     configure(parser, forms=False)
     parser.set_defaults(passed_on=[])
-    parser.epilog = f"What stands behind -- is for the client: {parser.prog} {example}"
+    parser.epilog = f"What is for the client stands behind --: {parser.prog} {example}"
 
 
 def waiting(parser: argparse.ArgumentParser, seconds: int) -> None:

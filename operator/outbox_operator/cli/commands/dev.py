@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from outbox_operator.cli.display import Display
+from outbox_operator.cli.laptop.parser import FOLDER
 from outbox_operator.cli.laptop.words import VERBS
 from outbox_operator.errors import OutboxError, SpecError
 
@@ -20,7 +21,6 @@ HELP: Final = "run the pipelines of a manifest on this machine: servers, relay a
 EXTRA: Final = "dev"
 
 DATABASE_ENV: Final = "OUTBOX_DEV_DATABASE_URL"
-DEFAULT_FOLDER: Final = ".outbox-dev"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "- for standard input; may be repeated",
     )  # fmt: skip
     parser.add_argument(
-        "--data", default=DEFAULT_FOLDER, metavar="FOLDER",
+        "--data", default=FOLDER, metavar="FOLDER",
         help="where data, logs and configurations are kept between runs (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+FOLDER: Final = ".outbox-dev"
+"""Of `outbox dev`, unless `--data` names another."""
 ALONE: Final = " (default: the only one)"
 
 
