@@ -145,7 +145,11 @@ class Resources:
         for stream in self.streams:
             if (stream.meta.namespace, stream.meta.name) == (namespace, name):
                 return stream
-        raise SpecError(f"{field}: no manifest declares EventStream {namespace}/{name}")
+        there = ", ".join("/".join((one.meta.namespace, one.meta.name)) for one in self.streams)
+        raise SpecError(
+            f"{field}: no manifest declares EventStream {namespace}/{name}; there is "
+            f"{there or 'none'}, and references do not cross namespaces"
+        )
 
 
 def read(documents: Iterable[object], where: str) -> Resources:

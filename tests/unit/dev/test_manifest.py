@@ -102,6 +102,12 @@ def test_what_nobody_does_for_an_archive_here_is_said() -> None:
     assert seals.startswith("archive audit: nothing is sealed here by itself; `outbox archive upk")
 
 
+AUDIT = {
+    "apiVersion": meta.API_VERSION, "kind": meta.CONSUMER,
+    "spec": {"streamRef": {"name": "orders"}, "handler": ARCHIVE},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
@@ -110,7 +116,14 @@ def test_what_nobody_does_for_an_archive_here_is_said() -> None:
         ([{"metadata": {}}], "has no apiVersion"),
         ([pipeline(stream={"name": "ORDERS", "subject": "a..b"})], "empty token"),
         ([pipeline(database={})], "spec.database.connectionSecretRef"),
-        ([pipeline(stream={"subject": "a.{event_type}", "ref": {"name": "x"}})], "EventStream"),
+        (
+            [pipeline(stream={"subject": "a.{event_type}", "ref": {"name": "x"}})],
+            "no manifest declares EventStream default/x; there is none, and references do not",
+        ),
+        (
+            [pipeline(), {**AUDIT, "metadata": {"name": "audit", "namespace": "office"}}],
+            "EventStream office/orders; there is default/orders, and references do not cross name",
+        ),
         (
             [
                 pipeline(

@@ -28,6 +28,7 @@ from outbox_operator.errors import (
     TaskFailedError,
 )
 from outbox_operator.plan.kubernetes.children import event_stream_name
+from outbox_operator.plan.passes.source import no_stream
 from outbox_operator.plan.postgres.rebase import Choice, StreamEnd, check_rebase
 from outbox_operator.plan.tasks.rebase import announcement, answer, choice_of
 from outbox_operator.plan.tasks.status import Progress
@@ -168,7 +169,7 @@ def _stream_name(work: Work, pipeline: Pipeline) -> str:
     body = work.context.objects.get(ObjectKey(meta.STREAM, pipeline.meta.namespace, name))
     if body is None:
         raise DependencyError(
-            f"spec.stream.ref.name: EventStream {name} does not exist",
+            no_stream("spec.stream.ref.name", pipeline.meta.namespace, name),
             reason=Reason.STREAM_NOT_FOUND,
         )
     return parse_stream(body, stored=True).spec.name

@@ -26,6 +26,7 @@ from outbox_operator.errors import DependencyError, TaskFailedError
 from outbox_operator.plan.doctor.delivery_result import kept_verdict, result_of, verdict_of
 from outbox_operator.plan.doctor.verdict import Verdict
 from outbox_operator.plan.kubernetes.children import event_stream_name
+from outbox_operator.plan.passes.source import no_stream
 from outbox_operator.plan.tasks.status import Progress
 from outbox_operator.plan.tasks.target import DATABASE
 from outbox_operator.reasons import Reason
@@ -150,6 +151,7 @@ def _stream_name(work: Work) -> str:
     body = work.context.objects.get(ObjectKey(meta.STREAM, pipeline.meta.namespace, name))
     if body is None:
         raise TaskFailedError(
-            f"spec.stream.ref: EventStream {name} does not exist", reason=Reason.STREAM_NOT_FOUND
+            no_stream("spec.stream.ref.name", pipeline.meta.namespace, name),
+            reason=Reason.STREAM_NOT_FOUND,
         )
     return parse_stream(body, stored=True).spec.name

@@ -26,6 +26,7 @@ from outbox_operator.plan.kubernetes.lanes import lanes
 from outbox_operator.plan.kubernetes.resources import Body, ResourceId
 from outbox_operator.plan.names import event_consumer_name
 from outbox_operator.plan.passes.approval import Question, Vote
+from outbox_operator.plan.passes.source import no_stream
 from outbox_operator.plan.passes.stream_moving import (
     KEPT_WHERE_STREAM_WAS,
     StreamMove,
@@ -213,8 +214,7 @@ def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResul
         part = waiting(
             ConditionType.STREAM_READY,
             Reason.STREAM_NOT_FOUND,
-            f"spec.stream.ref.name: EventStream {pipeline.meta.namespace}/"
-            f"{event_stream_name(pipeline)} does not exist (yet)",
+            no_stream("spec.stream.ref.name", pipeline.meta.namespace, event_stream_name(pipeline)),
         )
         return _StreamResult(part=part)
     spec = parse_stream(body, stored=True).spec

@@ -20,6 +20,15 @@ class StreamNotFoundError(DependencyError):
     reason = Reason.STREAM_NOT_FOUND
 
 
+def no_stream(field: str, namespace: str, name: str) -> str:
+    """What is said of an EventStream that another object names and that is not there; whether
+    another namespace has one of the name is nobody's business."""
+    return (
+        f"{field}: EventStream {namespace}/{name} does not exist (yet); references do not cross "
+        "namespaces"
+    )
+
+
 def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Source:
     """The source of a consumer.
 
@@ -43,9 +52,7 @@ def resolve(consumer: Consumer, event_stream: Mapping[str, Any] | None) -> Sourc
         )
     if event_stream is None:
         name = spec.streamRef.name if spec.streamRef else ""
-        raise StreamNotFoundError(
-            f"spec.streamRef.name: EventStream {namespace}/{name} does not exist (yet)"
-        )
+        raise StreamNotFoundError(no_stream("spec.streamRef.name", namespace, name))
     return source_in(consumer, parse_stream(event_stream, stored=True))
 
 

@@ -27,7 +27,7 @@ from outbox_operator.plan.passes.durable import (
     plan_durable,
 )
 from outbox_operator.plan.passes.inbox import InboxResult
-from outbox_operator.plan.passes.source import StreamNotFoundError
+from outbox_operator.plan.passes.source import StreamNotFoundError, resolve_any
 from outbox_operator.plan.sources import Source
 from outbox_operator.plan.state import Owner
 from outbox_operator.plan.status.conditions import ok
@@ -52,6 +52,16 @@ def kept(resource: Consumer, **changes: Any) -> ObservedConsumer:
     )
     return ObservedConsumer(
         name="billing", stream="ORDERS", config=config | changes, ack_floor=5, pending=0
+    )
+
+
+def test_a_reference_stays_in_its_namespace() -> None:
+    """Whether another one has such a stream is not said: it may be another tenant's."""
+    with pytest.raises(StreamNotFoundError) as caught:
+        resolve_any(consumer(), None)
+    assert caught.value.message == (
+        "spec.streamRef.name: EventStream shop/orders does not exist (yet); references do not "
+        "cross namespaces"
     )
 
 

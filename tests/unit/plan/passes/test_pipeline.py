@@ -170,6 +170,10 @@ def test_a_stream_that_is_referred_to() -> None:
     resource = pipeline(stream=spec)
     missing = children_result(resource, None, [], [])
     assert missing.parts[0].reason == Reason.STREAM_NOT_FOUND
+    assert missing.parts[0].message == (
+        "spec.stream.ref.name: EventStream shop/shared does not exist (yet); references do not "
+        "cross namespaces"
+    )
     body = streamed(pipeline(), stream=STREAM).now
     assert body is not None
     assert children_result(resource, body, [], []).stream_name == "ORDERS"
