@@ -115,6 +115,14 @@ class Unanswered:
         return self.count - sum(sequence > self.after for sequence in in_hand)
 
 
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What of a kind there is, `durable consumers` for example; as the server names them."""
+
+    kind: str
+    names: tuple[str, ...]
+
+
 class Source(Protocol):
     """Reads on behalf of one named reader of a stream, whose progress the server keeps.
 
@@ -171,6 +179,13 @@ class Source(Protocol):
         Raises:
             OutboxError: It does not exist (ConsumerMissing, StreamNotFound), is not fit, we may
                 not, or the server is away.
+        """
+
+    async def others(self) -> Others:
+        """What is there in place of what does not exist, as far as we may ask.
+
+        Raises:
+            OutboxError: We may not, or the server is away.
         """
 
     async def close(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from outbox_operator.adapters.postgres.inbox import InboxStore
 from outbox_operator.adapters.postgres.url import Login, resolve
+from outbox_operator.adapters.source import Source
 from outbox_operator.aio import Backoff, wait
 from outbox_operator.consumer import error_text, sources
 from outbox_operator.consumer.breaker import Breaker
@@ -34,6 +35,7 @@ from outbox_operator.consumer.metrics import ConsumerMetrics
 from outbox_operator.consumer.pace import Pace
 from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Letters, Progress
+from outbox_operator.consumer.settings import BY_HAND
 from outbox_operator.consumer.suspects import Suspects
 from outbox_operator.consumer.traces import (
     Processing,
@@ -61,6 +63,7 @@ from outbox_operator.wire.config import ConsumerConfig
 
 log = logging.getLogger(__name__)
 
+_ABSENT: Final = (Reason.CONSUMER_MISSING, Reason.STREAM_NOT_FOUND)
 RETRY_SECONDS: Final = (1.0, 15.0)
 """First and longest pause between attempts to reach a server: recovery within this time."""
 MOST_INBOX_CONNECTIONS: Final = 32
@@ -265,7 +268,7 @@ class App:
                         await self._inbox.check()
                     self._states.inbox.set(True, f"connected to {self._inbox.address}")
                 with self._states.durable.reporting():
-                    await source.open()
+                    await self._open(source)
                     if self._loop.must_settle:
                         self._states.durable.set(
                             False,
@@ -283,6 +286,26 @@ class App:
                 if isinstance(error, AccessDeniedError):
                     await source.close()
                 await wait(self._stopping, retry.next())
+
+    async def _open(self, source: Source) -> None:
+        """Open the source; where a person named what is not there, say what is.
+
+        Not where a resource did: what others have in the same account is not told to its readers.
+
+        Raises:
+            OutboxError: See `Source.open`.
+        """
+        try:
+            await source.open()
+        except OutboxError as error:
+            if self._config.namespace != BY_HAND or error.reason not in _ABSENT:
+                raise
+            try:
+                others = await source.others()
+            except OutboxError:
+                raise error from None
+            there = sources.nearest(self._config, others)
+            raise type(error)(f"{error.message}; {there}", reason=error.reason) from error
 
     def _checks(self) -> dict[str, Check]:
         states = self._states

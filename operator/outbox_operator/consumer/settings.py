@@ -34,6 +34,8 @@ def load(path: str | None = None) -> ConsumerConfig:
     return parse(text, where=name)
 
 
+BY_HAND: Final = "by-hand"
+"""Stands for the namespace where no resource says what is read."""
 _NATS_FILES: Final = (
     "creds_file", "username_file", "password_file", "token_file", "nkey_file", "ca_file",
     "cert_file", "key_file",
@@ -67,7 +69,7 @@ def by_hand(
     keys = environment.get("OUTBOX_KEYS", "").split() if redis is not None else []
     inbox = options.get("inbox_url_file") or environment.get("OUTBOX_INBOX_URL_FILE")
     config = ConsumerConfig(
-        namespace="by-hand",
+        namespace=BY_HAND,
         consumer=durable,
         nats=nats,
         redis=redis,

@@ -9,14 +9,19 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import partial
+from typing import Final
 
 from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
-from outbox_operator.adapters.source import Delivery, Source
+from outbox_operator.adapters.source import Delivery, Others, Source
 from outbox_operator.errors import SpecError
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire import dead_letters
 from outbox_operator.wire.config import ConsumerConfig, NatsConfig, RedisConfig
+
+_MOST_NAMES: Final = 10
+_NAME_CHARACTERS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,19 @@ def no_room(config: ConsumerConfig, waiting: int) -> str:
         f"{waiting} events wait for another try or are with other pods, as many as maxAckPending "
         "allows; no other is delivered meanwhile"
     )
+
+
+def nearest(config: ConsumerConfig, others: Others) -> str:
+    """What there is in place of what was named, the most alike first, for people."""
+    wanted = (config.durable, config.stream)
+
+    def unlike(name: str) -> float:
+        return -max(SequenceMatcher(None, one, name).ratio() for one in wanted)
+
+    names = sorted(others.names, key=unlike)
+    shown = ", ".join(name[:_NAME_CHARACTERS] for name in names[:_MOST_NAMES])
+    left = len(names) - _MOST_NAMES
+    return f"{others.kind}: {shown or 'none'}{f' and {left} more' if left > 0 else ''}"
 
 
 def letters_to(config: ConsumerConfig) -> str | None:

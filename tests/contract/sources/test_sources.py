@@ -149,7 +149,9 @@ async def test_one_that_does_not_exist_is_missing_and_one_deleted_too(place: Pla
             await reader.source.open()
         assert caught.value.reason is Reason.CONSUMER_MISSING
         assert "billing" in caught.value.message
+        assert (await reader.source.others()).names == ()
         await place.make_reader()
+        assert (await reader.source.others()).names == ("billing",)
         await reader.source.open()
         assert reader.source.failure is None
         await reader.source.request(1)

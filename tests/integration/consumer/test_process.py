@@ -190,6 +190,33 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
     assert (tmp_path / "by-hand").read_text() == "started 3 stopped"
 
 
+@pytest.mark.parametrize("wrong", ["durable", "stream"])
+async def test_by_hand_a_wrong_name_is_told_those_that_are_there(
+    client: Client, stream_prefix: str, tmp_path: Path, wrong: str
+) -> None:
+    source = await Source.create(client, stream_prefix)
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    stream, durable = stream_prefix, source.config.durable
+    said = f"; durable consumers of {stream}: {durable}"
+    if wrong == "stream":
+        said, stream = f"; streams: {stream}", f"{stream}_"
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:app",
+        "--nats", source.config.jetstream.url, "--stream", stream,
+        "--durable", durable if wrong == "stream" else f"orders-{durable}",
+        cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert consumer.stderr is not None
+    try:
+        async with asyncio.timeout(SECONDS):
+            while said not in (line := (await consumer.stderr.readline()).decode()):
+                assert line, "it ended"
+    finally:
+        consumer.terminate()
+        await consumer.communicate()
+    assert "does not exist" in line
+
+
 async def test_stops_in_good_order_while_nats_is_away(tmp_path: Path) -> None:
     with NatsServer() as server:
         async with connected(server) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -74,6 +75,27 @@ async def test_what_one_of_two_had_the_other_handles_and_each_takes_effect_once(
 
 async def _pending(source: RedisSource) -> bool:
     return await source.pending() == 2
+
+
+async def test_by_hand_a_wrong_group_is_told_those_that_are_there(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    source = await RedisSource.create(redis_server)
+    (tmp_path / "handlers.py").write_text(HANDLERS)
+    consumer = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:finish",
+        "--redis", redis_server.url, "--stream", source.config.stream, "--durable", "bill",
+        cwd=tmp_path, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert consumer.stderr is not None
+    said = f"; groups of key {source.config.stream}: billing"
+    try:
+        async with asyncio.timeout(SECONDS):
+            while said not in (line := (await consumer.stderr.readline()).decode()):
+                assert line, "it ended"
+    finally:
+        consumer.terminate()
+        await consumer.communicate()
 
 
 async def test_started_by_hand_it_drains_and_takes_its_name_out_of_the_group(

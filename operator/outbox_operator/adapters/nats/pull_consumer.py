@@ -19,13 +19,14 @@ from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import Denial, WireClient
 from outbox_operator.adapters.nats.errors import connection_error, denied
+from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.frame_reader import NO_RESPONDERS
 from outbox_operator.adapters.nats.pull_requests import (
     EXPIRES_SECONDS,
     PulledMessage,
     PullRequests,
 )
-from outbox_operator.adapters.source import Unanswered
+from outbox_operator.adapters.source import Others, Unanswered
 from outbox_operator.errors import AccessDeniedError, NatsError, OutboxError
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.durable import Durable
@@ -195,6 +196,15 @@ class PullConsumer(PullRequests):
         await self.listen()
         await self._try_rights()
 
+    async def others(self) -> Others:
+        """See `Source`: durable consumers of the stream, or streams where that is not there."""
+        verb, kind = f"CONSUMER.NAMES.{self._stream}", f"durable consumers of {self._stream}"
+        found = await self._api.find(verb, None, self._where, FaultKind.STREAM_MISSING)
+        if found is not None:
+            return Others(kind, _names(found.get("consumers")))
+        found = await self._api.request("STREAM.NAMES", None, self._where)
+        return Others("streams", _names(found.get("streams")))
+
     async def _try_rights(self) -> None:
         """Find out whether we may ask and answer, before there is a message to answer for.
 
@@ -362,3 +372,8 @@ class PullConsumer(PullRequests):
         await self._api.publish_letter(
             subject, data, headers, doing, nobody=Reason.DEAD_LETTER_STREAM_MISSING
         )
+
+
+def _names(listed: object) -> tuple[str, ...]:
+    """Names in an answer of a server that may say anything."""
+    return tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -29,7 +29,7 @@ from outbox_operator.adapters.redis.group_letters import store_letter
 from outbox_operator.adapters.redis.group_link import GroupLink
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.scripts import LEAVE, RETAKE, TAKE_OVER
-from outbox_operator.adapters.source import Unanswered
+from outbox_operator.adapters.source import Others, Unanswered
 from outbox_operator.errors import OutboxError, RedisError
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.durable import Durable
@@ -162,6 +162,11 @@ class RedisGroup:
         self._look_at = 0.0
         self._reading = asyncio.create_task(self._read(link))
         self._tending = asyncio.create_task(self._tend(link))
+
+    async def others(self) -> Others:
+        """See `Source`: the groups of the first key."""
+        names = () if self._link is None else await self._link.groups(self._keys[0])
+        return Others(f"groups of key {self._keys[0]}", names)
 
     async def close(self) -> None:
         """See `Source`."""

@@ -120,6 +120,17 @@ class GroupLink:
             )
         return error
 
+    async def groups(self, key: str) -> tuple[str, ...]:
+        """Names of the groups of a key; none: it is not there. Raises OutboxError as `ask`."""
+        try:
+            found = await self.answering.ask(self.where, "XINFO", "GROUPS", key)
+        except RedisError as error:
+            if "no such key" in error.message:
+                return ()
+            raise
+        names = (dict(zip(one[::2], one[1::2], strict=True)).get(b"name", b"") for one in found)
+        return tuple(name.decode("utf-8", "replace") for name in names)
+
     async def still_in(self, keys: Iterable[str], group: str, reader: str) -> set[str]:
         """The keys in whose groups a reader still is that was given entries there.
 
