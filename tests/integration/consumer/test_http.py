@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
+import sys
 import time
 from pathlib import Path
 
@@ -30,7 +31,9 @@ from support.consuming import (
     metric,
     readiness,
 )
+from support.fences import fences
 from support.nats import make_stream
+from support.ports import free_port
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -55,6 +58,33 @@ async def test_delivers_each_event_and_acknowledges(
     labels = {"outcome": "ack", "event_type": "order.created"}
     assert metric(app, "outbox_consumer_processed_total", **labels) == 50
     assert metric(app, "outbox_consumer_in_flight") == 0
+
+
+async def test_the_endpoint_of_the_page_says_what_it_prints_and_no_more(
+    client: Client, stream_prefix: str, tmp_path: Path
+) -> None:
+    page = "docs/how-to/consume-events.md"
+    [module] = fences(page, "python title=billing.py")
+    (tmp_path / "billing.py").write_text(module)
+    [line] = [one for one in fences(page, "sh") if one.startswith("uvicorn ")]
+    port = free_port()
+    command = line.replace("8000", str(port)).split()
+    source = await Source.create(client, stream_prefix)
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *command, cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        for number in range(3):
+            await source.publish({"number": number})
+        async with consuming(source.http(Endpoint(port=port))):
+            await source.settled(3)
+    finally:
+        server.terminate()
+        said, _ = await server.communicate()
+    printed = [one for one in said.decode().splitlines() if not one.startswith("INFO: ")]
+    assert sorted(printed) == [f"order.created {{'number': {n}}}" for n in range(3)], said
+    assert b"POST" not in said
 
 
 async def test_structured_mode(client: Client, stream_prefix: str, endpoint: Endpoint) -> None:

@@ -24,7 +24,7 @@ PROGRAMS: Final = (
     "kubectl", "ls", "make", "mkdir", "nats", "node", "npm", "npx", "nsc", "openssl",
     "outbox", "pip", "pg_dump", "psql", "pytest", "python", "python3", "redis-cli", "rm", "sed",
     "sha256sum",
-    "sleep", "sort", "tail", "tar", "tee", "uniq", "xargs", "yq",
+    "sleep", "sort", "tail", "tar", "tee", "uniq", "uvicorn", "xargs", "yq",
 )  # fmt: skip
 _BUILT_IN: Final = "kill() { :; }; cd() { :; }; source() { :; }; .() { :; }; "
 """What would be done here in earnest."""
