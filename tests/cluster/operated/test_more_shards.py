@@ -21,7 +21,7 @@ import asyncpg
 import pytest
 import yaml
 
-from outbox_operator.consumer import Ack, ReceivedEvent
+from outbox_operator.consumer import Ack, Context, ReceivedEvent
 from outbox_operator.consumer.settings import parse
 from support.consuming import calling, consuming
 from support.fences import fences
@@ -69,7 +69,7 @@ class Shop:
     world: World
     folder: Path
     written: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    handled: list[tuple[str, int]] = field(default_factory=list)
+    handled: list[tuple[str, int, str]] = field(default_factory=list)
     looks: int = 0
     begun: list[RelayProcess] = field(default_factory=list)
     _fences: dict[str, Iterator[str]] = field(default_factory=dict)
@@ -100,9 +100,10 @@ class Shop:
     async def writing(self) -> AsyncIterator[None]:
         """Events of some keys, as long as the Deployment has pods, into the schema it names."""
         connection = await asyncpg.connect(self.world.database)
+        over = asyncio.Event()
 
         async def write() -> None:
-            while True:
+            while not over.is_set():
                 spec = self.world.deployment("orders")["spec"]
                 [container] = spec["template"]["spec"]["containers"]
                 [schema] = [one["value"] for one in container["env"]]
@@ -123,7 +124,8 @@ class Shop:
             yield
             assert not task.done(), task.exception()
         finally:
-            task.cancel()
+            # Not cancelled: nobody would know of the last event whether it was committed.
+            over.set()
             await asyncio.gather(task, return_exceptions=True)
             await connection.close()
 
@@ -158,9 +160,10 @@ class Shop:
         config = replace(config, health_port=free_port(), backoff_seconds=(0.05,))
         await self._playing.enter_async_context(consuming(config, calling(self._handle)))
 
-    async def _handle(self, event: ReceivedEvent) -> Ack:
+    async def _handle(self, event: ReceivedEvent, context: Context) -> Ack:
         seen = event.json()
-        self.handled.append((seen["key"], seen["n"]))
+        found = f"#{context.sequence} {event.subject}, delivery {context.deliveries}"
+        self.handled.append((seen["key"], seen["n"], found))
         return Ack()
 
     async def close(self) -> None:
@@ -172,12 +175,13 @@ class Shop:
         total = sum(self.written.values())
         await eventually(lambda: len(self.handled) >= total, f"{total} events are handled")
         by_key: dict[str, list[int]] = defaultdict(list)
-        for key, n in self.handled:
+        for key, n, _ in self.handled:
             by_key[key].append(n)
         wrong = {
             key: found for key, found in by_key.items() if found != list(range(self.written[key]))
         }
-        assert not wrong, str(wrong)
+        seen = "\n".join(map(str, (one for one in self.handled if one[0] in wrong)))
+        assert not wrong, f"{wrong}, written {self.written}:\n{seen}"
         assert by_key.keys() == self.written.keys()
 
 
