@@ -67,7 +67,8 @@ class Resources:
             *(f"leaving out {one}: it needs Kubernetes" for one in self.ignored),
             *(f"stream {one}: one replica, because there is one server" for one in self.reduced),
             *(
-                f"archive {one.meta.name}: its API is not served here"
+                f"archive {one.meta.name}: its API is not served here; `outbox dev archive export "
+                f"{one.meta.name} --into events.parquet` writes what it holds"
                 for one in self.consumers
                 if api_of(one.spec) is not None
             ),

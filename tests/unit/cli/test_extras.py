@@ -32,6 +32,8 @@ print(json.dumps(said))
 EXTRAS: Final[dict[str, str]] = {
     "archive serve": "archive",
     "archive upkeep": "relay",
+    "archive export --into=a.csv": "archive",
+    "archive export audit --into=a.csv": "cli",
     "archive verify": "relay",
     "archive verify audit": "cli",
     "archive write": "relay",

@@ -92,6 +92,8 @@ LINES: Final = {
     "archive": [
         "archive", "archive upkeep", "archive migrate --config short.json",
         "archive migrate --adoption-policy Take", "archive serve --config short.json",
+        "archive export", "dev --data . archive export --into a.csv",
+        "dev --data . archive export billing --into a.csv", "archive export audit --into a.csv",
     ],
     "catalog": [
         "catalog", "catalog export", "catalog export no.events", "catalog check no.events",

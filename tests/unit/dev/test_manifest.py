@@ -98,7 +98,10 @@ def test_what_nobody_does_for_an_archive_here_is_said() -> None:
         "spec": {"streamRef": {"name": "orders"}, "handler": {"archive": archive}},
     }  # fmt: skip
     api, seals = read(pipeline(), audit).remarks[1:]
-    assert api == "archive audit: its API is not served here"
+    assert api == (
+        "archive audit: its API is not served here; `outbox dev archive export audit --into "
+        "events.parquet` writes what it holds"
+    )
     assert seals.startswith("archive audit: nothing is sealed here by itself; `outbox archive upk")
 
 

@@ -1,7 +1,8 @@
 """Reads an archive for those who ask over HTTP, and writes down who asked for what.
 
-Used by the process that answers, and by nobody else. Every read is in a transaction that may not
-write, sees what the caller's tenant may see, and ends in time. Must not import `plan` or `api`.
+Used by the process that answers, and by who exports with a login of their own. Every read is in a
+transaction that may not write, sees what the caller's tenant may see, and ends in time. Must not
+import `plan` or `api`.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ class ArchiveReader:
         columns: That it has to have.
         tenants: Whether the table has to hide events of other tenants.
         searches: Whether there has to be a view to find events by words.
+        own_login: Whether who asks has the login, and may do by it what else it may; nothing is
+            written down then.
         size: Most connections.
         application_name: Shown in `pg_stat_activity`.
     """
@@ -122,6 +125,7 @@ class ArchiveReader:
         columns: Sequence[str],
         tenants: bool,
         searches: bool = False,
+        own_login: bool = False,
         size: int,
         application_name: str,
     ) -> None:
@@ -131,6 +135,7 @@ class ArchiveReader:
         self._columns = tuple(columns)
         self._tenants = tenants
         self._searches = searches
+        self._own_login = own_login
         self._name = application_name
         self._room = asyncio.Semaphore(size)
         self._idle: list[PipelinedBegin] = []
@@ -300,7 +305,7 @@ class ArchiveReader:
         [facts] = await connection.fetch(statement("archive_reader_facts"), self._schema, *tables)
         _refuse_unfit(
             facts, self._known(), self._schema, self._columns, tenants=self._tenants,
-            searches=self._searches,
+            searches=self._searches, own_login=self._own_login,
         )  # fmt: skip
 
 
@@ -317,20 +322,25 @@ def _refuse_unfit(
     *,
     tenants: bool,
     searches: bool,
+    own_login: bool,
 ) -> None:
     """Refuse an archive that is not there, and a login that may do too much or too little."""
     where = f"archive in schema {schema} of {target.address}"
     remedy = f"run: outbox archive migrate, with api_role {target.user!r} in its configuration"
+    if own_login:
+        remedy = (
+            "name the login of a role that may with --login-file, or run: outbox archive migrate"
+        )
     lacking = [name for name in columns if name not in facts["columns"]]
     if lacking:
         what = "there is no table events" if not facts["columns"] else f"no {', '.join(lacking)}"
         raise PostgresError(f"{where}: {what}; {remedy}", reason=Reason.MIGRATIONS_MISSING)
-    if facts["sees_everything"] or facts["writes"]:
+    if not own_login and (facts["sees_everything"] or facts["writes"]):
         raise SpecError(
             f"{where}: role {target.user} may change events, or sees what policies hide; wanted "
             "one that reads and nothing else, no superuser and without BYPASSRLS"
         )
-    if not (facts["reads"] and facts["logs"]):
+    if not (facts["reads"] and (facts["logs"] or own_login)):
         raise AccessDeniedError(f"{where}: role {target.user} may not read it yet; {remedy}")
     if tenants and not facts["by_tenant"]:
         raise PostgresError(

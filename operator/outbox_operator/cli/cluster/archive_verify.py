@@ -1,4 +1,6 @@
-"""What `outbox archive verify NAME` does: checks the archive of an EventConsumer in a pod.
+"""What `outbox archive verify NAME` and `export NAME` do with the archive of an EventConsumer.
+
+It is checked in a pod; it is exported on a laptop alone.
 
 The pod has the login of whoever owns the archive's tables, or that of a Secret that is named, and
 nothing else; it is removed at the end. Keys that verify signatures are public, and come from here.
@@ -28,7 +30,12 @@ from outbox_operator.cli.cluster import pods, reading, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.report import Report
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.cli.cluster.target import Target
-from outbox_operator.errors import CredentialsError, KubernetesError, SpecError
+from outbox_operator.errors import (
+    CredentialsError,
+    KubernetesError,
+    OutboxError,
+    SpecError,
+)
 from outbox_operator.plan import names
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.kubernetes import secret_files
@@ -60,14 +67,27 @@ class Verified:
     findings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        namespace: Of the consumer.
+        consumer: Its name.
+        file: Where it is.
+        said: How many events, and how large it is.
+    """
+
+    namespace: str
+    consumer: str
+    file: str
+    said: str
+
+
 async def verify(session: Session) -> Report:
     """Check the archive; exit code 0 when nothing is wrong."""
     args = session.args
-    body = await reading.one(session, meta.CONSUMER, args.name)
-    consumer = parse_consumer(body, stored=True)
-    archive = archive_of(consumer.spec)
-    if archive is None:
-        raise SpecError(f"EventConsumer {args.name} keeps no archive (spec.handler.archive)")
+    consumer, archive = await _archive(session)
     options = [
         *(word for path in args.public_key for word in ("--public-key", _key(path))),
         *(word for one in (*args.known, *remembered(consumer)) for word in ("--known", one)),
@@ -87,6 +107,42 @@ async def verify(session: Session) -> Report:
         names=[f"eventconsumer.{meta.GROUP}/{args.name}"],
         well=facts.well,
     )
+
+
+async def export(session: Session) -> Report:
+    """On a laptop: write its events into a file there; exit code 0 when it is whole."""
+    args = session.args
+    await _archive(session)
+    pod, container = await _here(session)
+    where = [word for name, value in args.where for word in ("--where", f"{name}={value}")]
+    ran = await session.kube.run_in_pod(
+        pod, container,
+        ["outbox", "archive", "export", "--log-level=error", "--into", args.into, *where],
+        most_bytes=_MOST_BYTES, seconds=args.timeout,
+    )  # fmt: skip
+    if ran.code:
+        raise OutboxError(ran.err.strip().removeprefix("outbox archive: ") or f"exit {ran.code}")
+    facts = Exported(
+        namespace=session.namespace,
+        consumer=args.name,
+        file=args.into,
+        said=ran.out.decode().strip(),
+    )
+    return Report(
+        facts=facts,
+        lines=lambda screen: screen.wrap(facts.said, ""),
+        names=[args.into],
+    )
+
+
+async def _archive(session: Session) -> tuple[Consumer, ArchiveHandler]:
+    """The consumer that is named, and its archive."""
+    name = session.args.name
+    consumer = parse_consumer(await reading.one(session, meta.CONSUMER, name), stored=True)
+    archive = archive_of(consumer.spec)
+    if archive is None:
+        raise SpecError(f"EventConsumer {name} keeps no archive (spec.handler.archive)")
+    return consumer, archive
 
 
 def remembered(consumer: Consumer) -> tuple[str, ...]:
@@ -135,10 +191,7 @@ async def _pod(
 ) -> tuple[Ref, str]:
     args = session.args
     if session.kube.is_laptop:
-        found: Sequence[pods.Pod] = await pods.of_target(session, Target(meta.CONSUMER, args.name))
-        if not found:
-            raise NotFoundError(f"what writes the archive of {args.name} does not run here")
-        return found[0].ref, found[0].container
+        return await _here(session)
     deployment = await throwaway_pods.deployment(session, names.workload_name(args.name))
     pod = await stack.enter_async_context(
         throwaway_pods.made(
@@ -149,6 +202,15 @@ async def _pod(
         )
     )  # fmt: skip
     return pod, throwaway.CONTAINER
+
+
+async def _here(session: Session) -> tuple[Ref, str]:
+    """What writes the archive on a laptop."""
+    name = session.args.name
+    found: Sequence[pods.Pod] = await pods.of_target(session, Target(meta.CONSUMER, name))
+    if not found:
+        raise NotFoundError(f"what writes the archive of {name} does not run here")
+    return found[0].ref, found[0].container
 
 
 def _key(path: str) -> str:

@@ -1,4 +1,4 @@
-"""`outbox archive`: events kept in PostgreSQL: make the tables, keep partitions up, write, verify.
+"""`outbox archive`: events kept in PostgreSQL: tables, upkeep, writer, seals, an API, files.
 
 OUTBOX_CONFIG or --config names the document that configures it: the same for all but `serve`.
 """
@@ -89,6 +89,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "now, or where that has the class no more: orders=90d; may be given again",
     )  # fmt: skip
     pod_options.configure(verify)
+    export = verbs.add_parser(
+        "export",
+        help="write events into a Parquet, CSV or NDJSON file",
+        description="write the events of an archive into a file, the oldest first, as they are at "
+        "one moment, with a login that reads. In a cluster the archive's API does so.",
+    )
+    export.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="of an EventConsumer with handler.archive that `outbox dev` runs (default: the "
+        "archive of the configuration)",
+    )
+    export.add_argument(
+        "--into", metavar="FILE", required=True,
+        help="ends in .parquet, .csv or .ndjson; there once it is whole",
+    )  # fmt: skip
+    export.add_argument(
+        "--where", metavar="NAME=VALUE", action="append", default=[], type=_parameter,
+        help="which events, and what of each: a parameter of the API as type=order.*, "
+        "from=2026-03-01T00:00:00Z or fields=id,payload; may be given again",
+    )  # fmt: skip
+    export.add_argument(
+        "--login-file", metavar="FILE",
+        help="without NAME: URL of the role that reads (default: the owner's login)",
+    )  # fmt: skip
+    export.add_argument(
+        "--timeout",
+        type=options.duration,
+        default=3600.0,
+        metavar="SECONDS",
+        help="with NAME: it ends after that, whatever happens (default: %(default).0f)",
+    )
+    options.configure(export)
+    pod_options.configure(export)
     write = verbs.add_parser(
         "write",
         help="store what a durable consumer is given, until asked to stop",
@@ -106,22 +141,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def needs(args: argparse.Namespace) -> str:
-    """What to install: a pod does the work of `verify NAME`."""
-    if args.archive == "serve":
-        return "archive"
-    return "cli" if args.archive == "verify" and args.name is not None else "relay"
+    """What to install: another process does the work of `verify NAME` and `export NAME`."""
+    if getattr(args, "name", None) is not None:
+        return "cli"
+    return "archive" if args.archive in ("serve", "export") else "relay"
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; 0 when it is done or was asked to stop, 2 for a wrong configuration."""
     from outbox_operator.telemetry import logging
 
-    if args.archive == "verify" and args.name is not None:
+    if getattr(args, "name", None) is not None:
         from outbox_operator.cli.cluster import archive_verify, session
 
-        return session.run(args, archive_verify.verify)
+        if args.archive == "export" and args.laptop is None:
+            raise NotSupportedError(
+                "export NAME is for what `outbox dev` runs; in a cluster the archive's API exports "
+                "(POST /v1/exports), and who has a login that reads: --config, without NAME"
+            )
+        works = {"verify": archive_verify.verify, "export": archive_verify.export}
+        return session.run(args, works[args.archive])
     if getattr(args, "laptop", None) is not None:
-        raise NotSupportedError("on a laptop there is archive verify NAME; the rest is done there")
+        raise NotSupportedError(
+            "on a laptop there are archive verify NAME and archive export NAME; the rest is done "
+            "there"
+        )
     if args.archive == "serve":
         return _serve(args)
     from outbox_operator.archive import settings
@@ -134,6 +178,11 @@ def run(args: argparse.Namespace) -> int:
 
         with event_loop.runner() as runner:
             runner.run(app.main(config))
+        return 0
+    if args.archive == "export":
+        from outbox_operator.cli import archive_export
+
+        print(archive_export.export(config, args.into, args.where, args.login_file))
         return 0
     from outbox_operator.cli import archive_keeping as keeping
 
@@ -156,6 +205,13 @@ def run(args: argparse.Namespace) -> int:
     well, lines = asyncio.run(doing)
     print("\n".join(lines))
     return 0 if well else 1
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"wanted NAME=VALUE, found {text!r}")
+    return name, value
 
 
 def _serve(args: argparse.Namespace) -> int:
