@@ -34,7 +34,7 @@ from support.consuming import (
 from support.fences import fences
 from support.nats import make_stream
 from support.ports import free_port
-from support.waiting import eventually
+from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +81,7 @@ async def test_the_endpoint_of_the_page_says_what_it_prints_and_no_more(
             await source.settled(3)
     finally:
         server.terminate()
-        said, _ = await server.communicate()
+        said, _ = await asyncio.wait_for(server.communicate(), SECONDS)
     printed = [one for one in said.decode().splitlines() if not one.startswith("INFO: ")]
     assert sorted(printed) == [f"order.created {{'number': {n}}}" for n in range(3)], said
     assert b"POST" not in said

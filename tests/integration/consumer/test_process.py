@@ -213,7 +213,7 @@ async def test_by_hand_a_wrong_name_is_told_those_that_are_there(
                 assert line, "it ended"
     finally:
         consumer.terminate()
-        await consumer.communicate()
+        await asyncio.wait_for(consumer.communicate(), SECONDS)
     assert "does not exist" in line
 
 

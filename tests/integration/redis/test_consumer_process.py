@@ -95,7 +95,7 @@ async def test_by_hand_a_wrong_group_is_told_those_that_are_there(
                 assert line, "it ended"
     finally:
         consumer.terminate()
-        await consumer.communicate()
+        await asyncio.wait_for(consumer.communicate(), SECONDS)
 
 
 async def test_started_by_hand_it_drains_and_takes_its_name_out_of_the_group(

@@ -13,6 +13,7 @@ import yaml
 
 from support.cli import CommandLine
 from support.ports import free_port
+from support.waiting import SECONDS
 
 _STATUS = "; `outbox dev status` asks what `outbox dev` runs in this folder\n"
 
@@ -34,7 +35,7 @@ def another_cluster() -> Iterator[int]:
     thread.start()
     yield server.server_port
     server.shutdown()
-    thread.join()
+    thread.join(SECONDS)
     server.server_close()
 
 
