@@ -51,7 +51,7 @@ given = $(foreach name,$(1),$(if $(call on_line,$(name)),--$(call lower,$(name))
 # What is thorough is left to `make check-thorough`: of several -m the last one counts.
 PYTEST := $(RUN) pytest -n auto --dist loadgroup --no-loadscope-reorder --durations=15 \
 	--reruns 1 --max-suite-reruns 3 --rerun-show-tracebacks --max-worker-restart 0 \
-	-m "not thorough"
+	-m "not thorough and not keda"
 # From the quickest to the slowest, so that a mistake shows early.
 TIERS := tests/unit tests/contract tests/chart tests/integration tests/delivery tests/cluster tests/e2e
 
@@ -143,6 +143,12 @@ test-delivery: setup ## The delivery checker: itself, planted bugs, a short run
 .PHONY: check-thorough
 check-thorough: setup tools ## Tests that `make test` leaves out: variants, upgrades, the checker's own traps, long waits
 	$(PYTEST) -m thorough $(TIERS) $(ARGS)
+
+.PHONY: check-keda
+check-keda: setup ## KEDA, built from its sources once, which takes a quarter of an hour, drives the number of pods
+	$(LOCALKUBE) prereqs control-plane tests
+	$(LOCALKUBE) build etcd kube-apiserver kube-controller-manager kubectl keda-operator keda-adapter
+	$(RUN) pytest -n0 -m keda tests/cluster/operated/test_keda.py $(ARGS)
 
 .PHONY: check-delivery
 check-delivery: setup ## Writers, faults, and every event accounted for; SEED SECONDS SERVERS REPLICAS SHARDS SINK …

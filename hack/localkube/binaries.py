@@ -94,6 +94,8 @@ COMPONENTS = {
         Component("kind", "kind", "sigs.k8s.io/kind"),
         Component("kind-check", "kind", "./check"),
         Component("otelcol", "otelcol", "./collector"),
+        Component("keda-operator", "keda", "github.com/kedacore/keda/v2/cmd/operator"),
+        Component("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter"),
     )
 }
 

@@ -54,32 +54,37 @@ def adapter(
         request.end_headers()
         request.wfile.write(body)
 
+    with answering(answer, tls) as url, aggregated(world, urlsplit(url).port or 0):
+        yield
+
+
+@contextmanager
+def aggregated(world: World, port: int) -> Iterator[None]:
+    """Have the API server ask an adapter on loopback for external metrics."""
     name = f"v1beta1.{_GROUP}"
-    with answering(answer, tls) as url:
-        port = urlsplit(url).port
-        service = {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "adapter", "namespace": world.namespace},
-            "spec": {"type": "ExternalName", "externalName": "localhost"},
-        }
-        api = {
-            "apiVersion": "apiregistration.k8s.io/v1",
-            "kind": "APIService",
-            "metadata": {"name": name},
-            "spec": {
-                "group": _GROUP, "version": "v1beta1", "insecureSkipTLSVerify": True,
-                "groupPriorityMinimum": 100, "versionPriority": 100,
-                "service": {"name": "adapter", "namespace": world.namespace, "port": port},
-            },
-        }  # fmt: skip
-        world.apply(service, api)
-        try:
-            world.kubectl("wait", "--for=condition=Available", f"apiservice/{name}")
-            yield
-        finally:
-            # A group that nobody answers for keeps every namespace from going.
-            world.kubectl("delete", "apiservice", name)
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "adapter", "namespace": world.namespace},
+        "spec": {"type": "ExternalName", "externalName": "localhost"},
+    }
+    api = {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": name},
+        "spec": {
+            "group": _GROUP, "version": "v1beta1", "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100, "versionPriority": 100,
+            "service": {"name": "adapter", "namespace": world.namespace, "port": port},
+        },
+    }  # fmt: skip
+    world.apply(service, api)
+    try:
+        world.kubectl("wait", "--for=condition=Available", f"apiservice/{name}")
+        yield
+    finally:
+        # A group that nobody answers for keeps every namespace from going.
+        world.kubectl("delete", "apiservice", name)
 
 
 def _items(metric: str, value: float | None) -> list[dict[str, Any]]:
