@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from outbox_operator.catalog.entries import MARK
-from outbox_operator.catalog.reading import Gap, Rule, gaps
+from outbox_operator.catalog.entries import MARK, MARKS
+from outbox_operator.catalog.reading import gaps
+from outbox_operator.catalog.values import Gap, Rule
 
 Schemas = Mapping[str, Mapping[str, Any]]
 """Documents of `Entry.document` by type."""
@@ -60,9 +61,10 @@ def _one(name: str, before: Mapping[str, Any], after: Mapping[str, Any] | None) 
     if old != new:
         text = f"the ordering key was {_key(old)} and is {_key(new)}"
         yield Break(name, "", Rule.KEY, text, RUNNING)
-    for gap in gaps(writer=after, reader=before, filled=True):
+    marked = all(one.get(MARK, {}).get("marks") == MARKS for one in (before, after))
+    for gap in gaps(writer=after, reader=before, filled=True, marked=marked):
         yield _of(name, gap, RUNNING)
-    for gap in gaps(writer=before, reader=after, filled=False):
+    for gap in gaps(writer=before, reader=after, filled=False, marked=marked):
         yield _of(name, gap, REPLAYED)
 
 

@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import core_schema
 
-from outbox_operator.catalog.reading import BOUNDS, FILLED, FORM
+from outbox_operator.catalog.values import BOUNDS, FILLED, FORM, KEYS
 from outbox_operator.client import declaring
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import Declared, declared
@@ -23,6 +23,8 @@ from outbox_operator.wire.declared import Declared, declared
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 MARK: Final = "x-outbox-event"
 """Keyword of a schema file that says which event it is of."""
+MARKS: Final = 2
+"""What a schema says in keywords of ours; since 2 that text is a Decimal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,10 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """The schema as a file."""
-        mark = {"type": self.type, "name": self.told.name, "version": self.told.version}
+        mark = {
+            "type": self.type, "name": self.told.name, "version": self.told.version,
+            "marks": MARKS,
+        }  # fmt: skip
         if self.told.key is not None:
             mark["key"] = self.told.key
         head: dict[str, Any] = {"$schema": DIALECT, MARK: mark}
@@ -74,8 +79,10 @@ class _Written(GenerateJsonSchema):
         found = super().ser_schema(schema)
         if found is not None or schema["type"] not in ("function-plain", "function-wrap"):
             return found
-        # Whatever it returns: not what the field holds, as the base class has it.
         function = cast("Mapping[str, Any]", schema)["function"]
+        if getattr(function, "__module__", None) in _FAITHFUL:
+            return None
+        # Whatever it returns: not what the field holds, as the base class has it.
         return {BOUNDS: {"written_by": getattr(function, "__qualname__", type(function).__name__)}}
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
@@ -83,7 +90,24 @@ class _Written(GenerateJsonSchema):
         return found if written == "utf8" else {**found, BOUNDS: {"written_as": written}}
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        return _bounded(super().decimal_schema(schema), schema)
+        found = super().decimal_schema(schema)
+        found.pop("pattern", None)  # not everything that is written has it: 1E+3
+        return _bounded({**found, FORM: "decimal"}, schema)
+
+    def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
+        return {**super().complex_schema(schema), FORM: "complex"}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        return self._keyed(super().dict_schema(schema), schema)
+
+    def frozendict_schema(self, schema: core_schema.FrozenDictSchema) -> JsonSchemaValue:
+        return self._keyed(super().frozendict_schema(schema), schema)
+
+    def ordered_dict_schema(self, schema: core_schema.OrderedDictSchema) -> JsonSchemaValue:
+        return self._keyed(super().ordered_dict_schema(schema), schema)
+
+    def counter_schema(self, schema: core_schema.CounterSchema) -> JsonSchemaValue:
+        return self._keyed(super().counter_schema(schema), schema)
 
     def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
         return _bounded(super().date_schema(schema), schema)
@@ -97,6 +121,15 @@ class _Written(GenerateJsonSchema):
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
         return self._moment(super().timedelta_schema(schema), schema)
 
+    def _keyed(self, found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
+        keys = self.generate_inner(schema["keys_schema"]) if "keys_schema" in schema else {}
+        names = found.get("propertyNames", {})
+        if "$ref" in names:
+            target = self.get_schema_from_definitions(names["$ref"]) or {}
+            if target.get("type") != "string":  # an enumeration of numbers is true of no name
+                del found["propertyNames"]
+        return {**found, KEYS: keys}
+
     def _moment(self, found: JsonSchemaValue, schema: Mapping[str, Any]) -> JsonSchemaValue:
         told = _bounded(_loosened(found, schema), schema)
         if found.get("type") != "string" and self._config.ser_json_temporal == "milliseconds":
@@ -104,6 +137,8 @@ class _Written(GenerateJsonSchema):
         return told
 
 
+_FAITHFUL: Final = ("pydantic._internal._generate_schema", "pydantic._internal._serializers")
+"""Where functions are that write what a type holds: of paths, sequences, defaultdicts."""
 _BOUNDING: Final = (
     "ge", "gt", "le", "lt", "multiple_of", "max_digits", "decimal_places", "now_op",
     "tz_constraint",

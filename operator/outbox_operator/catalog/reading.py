@@ -7,30 +7,38 @@ name are not written.
 
 from __future__ import annotations
 
-import enum
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-Schema = Mapping[str, Any]
+from outbox_operator.catalog.values import (
+    BOUNDS,
+    FILLED,
+    FORM,
+    KEYS,
+    KINDS,
+    Gap,
+    Rule,
+    Schema,
+    bounds,
+    forms,
+    is_unsaid,
+    spanned,
+    values,
+)
 
 _NAME: Final = "$name"
 """Of a part that was referred to; no keyword of JSON Schema's."""
 _DEEPEST: Final = 40
+_KEYS: Final = "(keys)"
+"""What stands for them in a path."""
+_STANDARD: Final = ("patternProperties", "propertyNames")
 _MOST_SHOWN: Final = 5
 _MOST_GAPS: Final = 1000
 _MOST_EACH: Final = 50
 """Gaps that are told of one part."""
 _MOST_STEPS: Final = 100_000
-FILLED: Final = "x-outbox-default"
-"""Keyword of a field that is always written, and may be missing in events of before."""
-BOUNDS: Final = "x-outbox-bounds"
-"""Keyword of text that is a number or a time: what its readers take of them, as a class says."""
-_LOOSE: Final = ("date-time", "time", "duration")
-FORM: Final = "x-outbox-form"
-"""Keyword of text that is nearly of a format: a moment whose offset may be missing."""
 _TELLING: Final = frozenset(
     ("$ref", "type", "enum", "const", "anyOf", "oneOf", "properties", "required", "items",
      "additionalProperties", "prefixItems", "minimum", "maximum", "exclusiveMinimum",
@@ -38,47 +46,18 @@ _TELLING: Final = frozenset(
      "maxProperties", "format", "pattern", "multipleOf", "uniqueItems", "contentEncoding",
      "contentMediaType", "allOf", "not", "if", "then", "else", "patternProperties",
      "propertyNames", "contains", "minContains", "maxContains", "dependentRequired",
-     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", BOUNDS, FORM)
+     "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", BOUNDS, FORM, KEYS)
 )  # fmt: skip
 """Keywords that narrow what a value may be; all others only describe."""
 _HANDLED: Final = frozenset(
     ("type", "enum", "const", "properties", "required", "items", "additionalProperties",
      "prefixItems", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
      "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "format", "pattern",
-     "anyOf", "oneOf", FORM)
-)  # fmt: skip
-_LOW: Final = ("minimum", "exclusiveMinimum")
-_HIGH: Final = ("maximum", "exclusiveMaximum")
-_SIZES: Final = (
-    ("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"),
+     "anyOf", "oneOf", FORM, KEYS)
 )  # fmt: skip
 
 
-class Rule(enum.StrEnum):
-    """What kind of change breaks a reader; the table of `docs/how-to/event-catalog.md`."""
-
-    GONE = "event-gone"
-    KEY = "key-changed"
-    MISSING = "field-may-be-missing"
-    UNKNOWN = "field-unknown"
-    TYPE = "other-type"
-    VALUE = "new-value"
-    RANGE = "wider-range"
-    SIZE = "other-size"
-    FORM = "other-form"
-    UNSURE = "cannot-tell"
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Something that a writer may write and a reader cannot read."""
-
-    path: str
-    rule: Rule
-    message: str
-
-
-def gaps(*, writer: Schema, reader: Schema, filled: bool) -> list[Gap]:
+def gaps(*, writer: Schema, reader: Schema, filled: bool, marked: bool = True) -> list[Gap]:
     """Return what the reader of one schema cannot read of another's writer; empty: nothing.
 
     Args:
@@ -86,9 +65,10 @@ def gaps(*, writer: Schema, reader: Schema, filled: bool) -> list[Gap]:
         reader: Another one.
         filled: Whether fields with a default are in all that is meant, as they are in what is
             written from now on; not so in what lies in the stream.
+        marked: Whether both say all forms of text that there are; catalogues of before did not.
     """
     found: dict[Gap, None] = {}
-    pairing = _Pairing(writer, reader, filled)
+    pairing = _Pairing(writer, reader, filled, marked)
     for gap in pairing.compare(writer, reader, "", 0):
         found.setdefault(gap)
         if len(found) == _MOST_GAPS:
@@ -99,8 +79,9 @@ def gaps(*, writer: Schema, reader: Schema, filled: bool) -> list[Gap]:
 class _Pairing:
     """Two schemas, and what was found of pairs of their named parts."""
 
-    def __init__(self, writer: Schema, reader: Schema, filled: bool) -> None:
-        self._writer, self._reader, self._filled = writer, reader, filled
+    def __init__(self, writer: Schema, reader: Schema, filled: bool, marked: bool) -> None:
+        self._writer, self._reader = writer, reader
+        self._filled, self._marked = filled, marked
         self._known: dict[tuple[str, str], list[Gap]] = {}
         self._steps = 0
 
@@ -111,6 +92,8 @@ class _Pairing:
 
     def _whole(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
         if writer is False or not _tells(reader):
+            return
+        if not self._marked and (is_unsaid(writer) or is_unsaid(reader)):
             return
         if reader is False:
             yield Gap(path, Rule.UNKNOWN, "is written, and readers refuse it")
@@ -157,9 +140,9 @@ class _Pairing:
         unread = _unread(writer, reader)
         if unread:
             yield Gap(path, Rule.UNSURE, f"{', '.join(unread)} changed")
-        values, known = _values(writer), _values(reader)
+        own, known = values(writer), values(reader)
         if known is not None:
-            new = None if values is None else [one for one in values if one not in known]
+            new = None if own is None else [one for one in own if one not in known]
             if new is None:
                 yield Gap(path, Rule.VALUE, "may be any value, and readers know a few")
             elif new:
@@ -167,8 +150,8 @@ class _Pairing:
                 text = ", ".join(new[:_MOST_SHOWN])
                 yield Gap(path, Rule.VALUE, f"may be {text}{more}, which readers do not know")
             return
-        yield from _bounds(_spanned(writer), reader, path)
-        yield from _forms(writer, reader, path)
+        yield from bounds(spanned(writer), reader, path)
+        yield from forms(writer, reader, path, marked=self._marked)
         yield from self._items(writer, reader, path, depth)
         yield from self._fields(writer, reader, path, depth)
 
@@ -211,6 +194,49 @@ class _Pairing:
             for name, one in known.items():
                 if name not in fields:
                     yield from self.compare(more, one, _under(path, name), depth + 1)
+        if KEYS in reader:
+            yield from self._keys(writer, reader, _under(path, _KEYS), depth + 1)
+
+    def _keys(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
+        """Keys of a dictionary, which are text; in it may be a number, or one of a few values."""
+        known = list(_alternatives(reader[KEYS], self._reader))
+        own = list(_alternatives(writer[KEYS], self._writer)) if KEYS in writer else []
+        names = [
+            one for one in writer.get("properties", {}) if one not in reader.get("properties", {})
+        ]
+        if names:
+            own.append({"type": "string", "enum": names})
+        for one in own:
+            if any(_kinds_fit(one, other) for other in known):
+                yield from self._one(one, known, path, depth)
+            else:
+                yield from self._one(_as_text(one), [*map(_as_text, known)], path, depth)
+
+
+def _as_text(schema: Schema) -> Schema:
+    """What a value is when it is the key of a dictionary."""
+    if (found := values(schema)) is not None:
+        texts = [json.loads(one) if one.startswith('"') else one for one in found]
+        return {"type": "string", "enum": texts}
+    kind = _kind(schema)
+    return (
+        {**schema, "type": "string"} if kind in (None, "string") else {"type": "string", FORM: kind}
+    )
+
+
+def _keyed(schema: Schema) -> Schema:
+    """A dictionary with `KEYS`. Catalogues of before have standard keywords alone, and those of
+    some keys only."""
+    patterns, names = schema.get("patternProperties"), schema.get("propertyNames")
+    rest = {key: one for key, one in schema.items() if key not in _STANDARD}
+    if patterns:
+        if len(patterns) > 1 or "additionalProperties" in schema or "properties" in schema:
+            return schema  # of somebody else's
+        [(pattern, rest["additionalProperties"])] = patterns.items()
+        names = {**(names or {}), "pattern": pattern}
+    if not names:
+        return schema
+    return {KEYS: names if "$ref" in names else {"type": "string", **names}, **rest}
 
 
 def _named(schema: Any) -> str:
@@ -270,9 +296,9 @@ def _alternatives(schema: Any, root: Schema, depth: int = 0) -> Iterator[Any]:
     kinds = schema.get("type")
     if isinstance(kinds, list):
         for kind in kinds:
-            yield {**schema, "type": kind}
+            yield _keyed({**schema, "type": kind})
         return
-    yield schema
+    yield _keyed(schema)
 
 
 def _kind(schema: Schema) -> str | None:
@@ -280,14 +306,8 @@ def _kind(schema: Schema) -> str | None:
     if isinstance(kind, str):
         return kind
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
-    kinds = {_KINDS.get(type(one)) for one in values} if values else {None}
+    kinds = {KINDS.get(type(one)) for one in values} if values else {None}
     return kinds.pop() if len(kinds) == 1 else None
-
-
-_KINDS: Final[Mapping[type, str]] = {
-    str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null",
-    list: "array", dict: "object",
-}  # fmt: skip
 
 
 def _kinds_fit(writer: Schema, reader: Schema) -> bool:
@@ -295,69 +315,6 @@ def _kinds_fit(writer: Schema, reader: Schema) -> bool:
     if other is None:
         return True
     return one == other or (one == "integer" and other == "number")
-
-
-def _values(schema: Schema) -> list[str] | None:
-    """The values that are all there are, as JSON; None: there are others."""
-    found = [schema["const"]] if "const" in schema else schema.get("enum")
-    return None if found is None else [json.dumps(one, sort_keys=True) for one in found]
-
-
-def _spanned(schema: Schema) -> Schema:
-    """A schema of a few values, with the bounds and lengths that these have."""
-    found = [schema["const"]] if "const" in schema else schema.get("enum", [])
-    texts = [len(one) for one in found if isinstance(one, str)]
-    numbers = [one for one in found if isinstance(one, int | float)]
-    sizes = {"minLength": min(texts), "maxLength": max(texts)} if texts else {}
-    span = {"minimum": min(numbers), "maximum": max(numbers)} if numbers else {}
-    return {**schema, **sizes, **span}
-
-
-def _bounds(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
-    for names, sign, word in ((_LOW, 1, "at least"), (_HIGH, -1, "at most")):
-        known, own = _bound(reader, names, sign), _bound(writer, names, sign)
-        if known is not None and (own is None or own < known):
-            yield Gap(
-                path, Rule.RANGE, f"may be beyond what readers take: {word} {known[0] * sign:g}"
-            )
-    for low, high in _SIZES:
-        for name, sign, word in ((low, 1, "at least"), (high, -1, "at most")):
-            known_size, size = reader.get(name), writer.get(name)
-            if known_size is not None and (size is None or size * sign < known_size * sign):
-                text = f"may have another size than readers take: {word} {known_size}"
-                yield Gap(path, Rule.SIZE, text)
-
-
-def _bound(schema: Schema, names: Sequence[str], sign: int) -> tuple[float, int] | None:
-    """The strictest bound, the larger the stricter; the second part says that it is left out."""
-    found = [
-        (schema[name] * sign, index)
-        for index, name in enumerate(names)
-        if isinstance(schema.get(name), int | float)
-    ]
-    return max(found, default=None)
-
-
-def _forms(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:
-    own, known = _format(writer), _format(reader)
-    for name in ("format", "pattern", FORM):
-        wanted, found = known.get(name), own.get(name)
-        if name == FORM and found is None:
-            found = own.get("format")  # the stricter one of the two
-        if wanted is not None and found != wanted:
-            text = "any text" if found is None else f"{name} {found}"
-            if name == "format" and own.get(FORM) == wanted:
-                of_spans = "one with a sign, or with a fraction of a second"
-                text = of_spans if wanted == "duration" else "one that lacks an offset"
-            yield Gap(path, Rule.FORM, f"may be {text}, and readers want {name} {wanted}")
-
-
-def _format(schema: Schema) -> Mapping[str, Any]:
-    """What is said of a text. Schemas of before `FORM` had a format in its place."""
-    name = schema.get("format")
-    if name in _LOOSE and (schema.get(BOUNDS) or {}).get("tz_constraint") != "aware":
-        return {"pattern": schema.get("pattern"), FORM: name}
-    return {one: schema.get(one) for one in ("format", "pattern", FORM)}
 
 
 def _is_filled(schema: Any) -> bool:
@@ -375,5 +332,5 @@ def _joined(path: str, rest: str) -> str:
 def _shown(schema: Schema) -> str:
     kind = _kind(schema)
     if kind is None:
-        return "anything" if _values(schema) is None else "one of several values"
+        return "anything" if values(schema) is None else "one of several values"
     return f"{kind} {schema['title']}" if kind == "object" and "title" in schema else kind

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import enum
+import uuid
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import field, make_dataclass
 from decimal import Decimal
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -12,12 +17,17 @@ from pydantic import AwareDatetime, Field, PastDate, RootModel
 
 from outbox_operator.catalog.compatibility import RUNNING, compare
 from outbox_operator.catalog.entries import entries
-from outbox_operator.catalog.reading import Rule, gaps
+from outbox_operator.catalog.reading import gaps
+from outbox_operator.catalog.values import Rule
 from outbox_operator.client import event
 
 A: Any = make_dataclass("A", [("x", int)])
 B: Any = make_dataclass("B", [("x", int), ("y", int, field(default=1))])
 C: Any = make_dataclass("C", [("x", int), ("y", int)])
+
+Code = Annotated[str, Field(pattern="^[A-Z]+$")]
+Color = enum.StrEnum("Color", {"RED": "1", "BLUE": "2"})
+Number = enum.IntEnum("Number", ["ONE", "TWO"])
 
 
 class Pay(RootModel[int | str]):
@@ -73,6 +83,44 @@ CHANGES: list[tuple[Any, Any, set[Rule], set[Rule]]] = [
     ((list[int],), (set[int],), set(), {Rule.UNSURE}),
     ((tuple[int, str],), (tuple[int, str, bool],), {Rule.SIZE}, {Rule.SIZE}),
     ((dict[str, int],), (dict[str, str],), {Rule.TYPE}, {Rule.TYPE}),
+    ((str,), (Decimal,), set(), {Rule.FORM}),
+    ((Decimal,), (str,), {Rule.FORM}, set()),
+    ((Decimal,), (Decimal | None,), {Rule.TYPE}, set()),
+    ((Decimal,), (Decimal | str,), {Rule.FORM}, set()),
+    ((list[str],), (list[Decimal],), set(), {Rule.FORM}),
+    ((str,), (complex,), set(), {Rule.FORM}),
+    ((uuid.UUID,), (Decimal,), {Rule.FORM}, {Rule.FORM}),
+    ((dict[str, int],), (dict[int, int],), set(), {Rule.FORM}),
+    ((dict[int, int],), (dict[str, int],), {Rule.FORM}, set()),
+    ((dict[int, int],), (dict[int, int],), set(), set()),
+    ((dict[int, int],), (dict[float, int],), {Rule.FORM}, set()),
+    ((dict[int, int],), (dict[uuid.UUID, int],), {Rule.FORM}, {Rule.FORM}),
+    ((dict[str, int],), (dict[uuid.UUID, int],), set(), {Rule.FORM}),
+    ((dict[str, int],), (dict[Decimal, int],), set(), {Rule.FORM}),
+    ((dict[str, int],), (dict[Code, int],), set(), {Rule.FORM}),
+    ((dict[Code, int],), (dict[Code, str],), {Rule.TYPE}, {Rule.TYPE}),
+    ((dict[Code, int],), (dict[str, str],), {Rule.TYPE, Rule.FORM}, {Rule.TYPE}),
+    ((dict[Code, int],), (dict[Code, int],), set(), set()),
+    ((dict[str, int],), (dict[Color, int],), set(), {Rule.VALUE}),
+    ((dict[Color, int],), (dict[Number, int],), set(), set()),
+    ((dict[Number, int],), (dict[Number, int],), set(), set()),
+    ((dict[Number, int],), (dict[str, int],), {Rule.VALUE}, set()),
+    ((dict[Number, int],), (dict[int, int],), {Rule.VALUE}, set()),
+    ((dict[Any, int],), (dict[str, int],), set(), set()),
+    ((dict[Any, int],), (dict[int, int],), set(), {Rule.FORM}),
+    ((dict[str, int],), (Mapping[int, int],), set(), {Rule.FORM}),
+    ((dict[str, int],), (OrderedDict[int, int],), set(), {Rule.FORM}),
+    ((dict[str, int],), (Counter[int],), set(), {Rule.FORM}),
+    ((dict[int, int],), (dict[Annotated[int, Field(ge=1)], int],), set(), {Rule.RANGE}),
+    ((list[dict[str, int]],), (list[dict[int, int]],), set(), {Rule.FORM}),
+    ((A,), (dict[int, int],), {Rule.MISSING}, {Rule.FORM}),
+    ((Sequence[int],), (Sequence[str],), {Rule.TYPE}, {Rule.TYPE}),
+    ((Sequence[int],), (list[int],), set(), set()),
+    ((list[int],), (Sequence[int | None],), {Rule.TYPE}, set()),
+    ((defaultdict[str, int],), (defaultdict[str, str],), {Rule.TYPE}, {Rule.TYPE}),
+    ((dict[str, int],), (defaultdict[str, int],), set(), set()),
+    ((Path,), (int,), {Rule.TYPE}, {Rule.TYPE}),
+    ((Path,), (PurePath | None,), {Rule.TYPE}, set()),
     ((A,), (B,), set(), set()),
     ((A,), (C,), set(), {Rule.MISSING}),
     ((C,), (A,), {Rule.MISSING}, set()),

@@ -17,7 +17,7 @@ import pytest
 from pydantic import AwareDatetime, BaseModel, NaiveDatetime, PastDatetime, create_model
 
 from outbox_operator.catalog import asyncapi, entries
-from outbox_operator.catalog.reading import FORM
+from outbox_operator.catalog.values import FORM
 from outbox_operator.cli import main as cli
 from outbox_operator.client import Event, declaring, event
 from outbox_operator.client.rows import RowMaker

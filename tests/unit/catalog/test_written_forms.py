@@ -4,7 +4,13 @@ calls harmless."""
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import json
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -12,6 +18,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     PlainSerializer,
     RootModel,
     field_serializer,
@@ -20,10 +27,12 @@ from pydantic import (
 
 from outbox_operator.catalog.code import complete
 from outbox_operator.catalog.compatibility import compare
-from outbox_operator.catalog.entries import entries
+from outbox_operator.catalog.entries import MARK, entries
+from outbox_operator.catalog.values import Rule
 from outbox_operator.client import Event, event
 from outbox_operator.client.declaring import check
 from outbox_operator.errors import SpecError
+from support.json_schema import validate
 
 MOMENT = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -101,15 +110,87 @@ def test_bytes_that_become_hexadecimal() -> None:
     assert compare(documents(plain), documents(digits))
 
 
-OF_BEFORE = {"type": "string", "format": "date-time", "title": "X"}
-"""As `outbox catalog export` of 726d9865 wrote a `datetime`; with `x-outbox-bounds`, had it been
-an AwareDatetime."""
+Color = enum.StrEnum("Color", {"RED": "1", "BLUE": "2"})
+Number = enum.IntEnum("Number", ["ONE", "TWO"])
+Code = Annotated[str, Field(pattern="^[A-Z]+$")]
+DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
+"""Which pydantic 2.12 has."""
+TEXT: dict[str, Any] = {"title": "X", "type": "string"}
+COUNTS: dict[str, Any] = {
+    "additionalProperties": {"type": "integer"}, "title": "X", "type": "object",
+}  # fmt: skip
+
+OF_PYDANTIC = "GenerateSchema._{}_schema.<locals>.<lambda>"
+
+# A type, and what `outbox catalog export` of before wrote of it: with 726d9865 for a moment.
+OF_BEFORE: list[tuple[Any, dict[str, Any]]] = [
+    (dt.datetime, {**TEXT, "format": "date-time"}),
+    (Decimal, TEXT),
+    (Decimal, {**TEXT, "pattern": DECIMAL}),
+    (list[Decimal], {"type": "array", "items": {"type": "string"}}),
+    (complex, TEXT),
+    (dict[str, int], COUNTS),
+    (dict[int, int], COUNTS),
+    (dict[Decimal, int], COUNTS),
+    (dict[Decimal, int], {"type": "object", "patternProperties": {DECIMAL: {"type": "integer"}}}),
+    (dict[Code, int], {"type": "object", "patternProperties": {"^[A-Z]+$": {"type": "integer"}}}),
+    (dict[uuid.UUID, int], {**COUNTS, "propertyNames": {"format": "uuid"}}),
+    (dict[Color, int], {**COUNTS, "propertyNames": {"$ref": "#/$defs/Color"}}),
+    (dict[Number, int], {**COUNTS, "propertyNames": {"$ref": "#/$defs/Number"}}),
+    (dict[dt.datetime, int], {**COUNTS, "propertyNames": {"x-outbox-form": "date-time"}}),
+    (dict[dt.datetime, int], {**COUNTS, "propertyNames": {"format": "date-time"}}),
+    (Sequence[int], {"x-outbox-bounds": {"written_by": "serialize_sequence_via_list"}}),
+    (Path, {"format": "path", "x-outbox-bounds": {"written_by": OF_PYDANTIC.format("path")}}),
+    (defaultdict[str, int], {"x-outbox-bounds": {"written_by": OF_PYDANTIC.format("mapping")}}),
+]
 
 
-def test_a_new_release_alone_breaks_nothing() -> None:
-    after = documents(declared(dt.datetime))
-    before = {"a.b": {**after["a.b"], "properties": {"x": OF_BEFORE}}}
-    assert compare(before, after) == []
+def as_before(kind: Any, field: dict[str, Any]) -> dict[str, Any]:
+    """Documents of before `marks`."""
+    (document,) = documents(kind).values()
+    event_mark = {name: one for name, one in document[MARK].items() if name != "marks"}
+    return {"a.b": {**document, MARK: event_mark, "properties": {"x": field}}}
+
+
+@pytest.mark.parametrize(("annotation", "field"), OF_BEFORE)
+def test_a_new_release_alone_breaks_nothing(annotation: Any, field: dict[str, Any]) -> None:
+    kind = declared(annotation)
+    assert compare(as_before(kind, field), documents(kind)) == []
+    assert compare(documents(kind), as_before(kind, field)) == []
+
+
+def test_what_was_said_before_is_still_compared() -> None:
+    patterned = {"type": "object", "patternProperties": {"^[A-Z]+$": {"type": "integer"}}}
+    before = as_before(declared(dict[Code, int]), patterned)
+    [running, *_] = compare(before, documents(declared(dict[Code, str])))
+    assert (running.path, running.rule) == ("x.*", Rule.TYPE)
+    [running] = compare(before, documents(declared(dict[str, int])))
+    assert (running.path, running.rule) == ("x.(keys)", Rule.FORM)
+
+
+def test_a_decimal_that_was_text_is_told_by_its_form() -> None:
+    [found] = compare(documents(declared(str)), documents(declared(Decimal)))
+    assert (found.path, found.rule) == ("x", Rule.FORM)
+    assert found.message == "may be any text, and readers want x-outbox-form decimal"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Decimal, Decimal("1E+3")),
+        (dict[Number, int], {Number(1): 1}),
+        (dict[Color, int], {Color("1"): 1}),
+        (dict[int, int], {1: 1}),
+        (dict[dt.datetime, int], {MOMENT: 1}),
+        (Counter[int], Counter((1, 1))),
+        (Sequence[int], [1, 2]),
+        (Sequence[Path], (Path("/a"),)),
+        (defaultdict[int, list[Decimal]], defaultdict(list, {1: [Decimal("1E+3")]})),
+    ],
+)
+def test_the_schema_is_true_of_what_is_written(annotation: Any, value: Any) -> None:
+    kind = declared(annotation)
+    validate({"x": written(kind, value)}, documents(kind)["a.b"])
 
 
 def test_a_list_does_not_get_the_type_of_another_class() -> None:

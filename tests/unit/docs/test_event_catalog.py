@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from outbox_operator.catalog.reading import Rule
+from outbox_operator.catalog.values import Rule
 from outbox_operator.cli import main as cli
 from outbox_operator.testing import RecordingConnection, RecordingOutbox, RunningHandlers
 from support.fences import fences
