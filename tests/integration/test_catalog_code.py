@@ -56,12 +56,13 @@ var _ = read
 """
 
 
-def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> None:
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         command, cwd=cwd, env={**node_environment(), **(env or {})}, capture_output=True, text=True,
         check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 READER_TS_CLASHING = """
@@ -83,13 +84,104 @@ READER_GO_CLASHING = """package events
 var _ = []any{TypeOrder{Y: 1}, EventTypeOrder, EventTypeOrderCreated, TypeTypeOrder, CacheCleared{},
 	LinesPut{{Sku: "a"}}, NotePut("a"), CountsPut{"a": 1}, ShopOpened{ID: 1}}
 """
+READER_TS_ODD = """
+import type {{ AB, ArrayEvent, DateEvent, EitherSet, Events, KeysTold, MoreTold }} from "{file}";
+const date: DateEvent = {{ date: {{ day: "2026-01-01" }}, either: [1, "a"] }};
+const ab: Events["a.b"] = {{ größe: [1], 名前: "a" }} as AB;
+const array: ArrayEvent = {{ many: [1, "a"] }};
+const told: Events["more.told"] = {{ id: 1, more: "a" }} as MoreTold;
+const note: Events["note.set"] = null;
+const either: EitherSet[] = [null, 1, "a"];
+const all: Events["date"][] = [date];
+const keys: KeysTold = {{ sizes: {{ "1": 1 }}, prices: {{ A: "1.5" }}, moments: {{}} }};
+const item: Events["items.put"] = [{{ sku: "a", parts: [{{ sku: "b" }}], parent: null }}];
+export const others = [ab, array, told, note, either, all, keys.prices["A"].length, item];
+"""
+READER_GO_ODD = """package events
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+)
+
+func read(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatal(text, err)
+	}
+}
+
+func TestRead(t *testing.T) {
+	var note NoteSet
+	read(t, `"a"`, &note)
+	if note == nil || *note != "a" {
+		t.Fatal(note)
+	}
+	read(t, `null`, &note)
+	if note != nil {
+		t.Fatal(*note)
+	}
+	var item ItemSet
+	read(t, `{"sku": "a", "parts": [{"sku": "b"}], "by_name": {}, "parent": null}`, &item)
+	if item.Parts[0].Sku != "b" {
+		t.Fatal(item)
+	}
+	var either EitherSet
+	read(t, `1`, &either)
+	if *either.Integer != 1 {
+		t.Fatal(either)
+	}
+	read(t, `null`, &either)
+	if either != nil {
+		t.Fatal(either)
+	}
+	var anything AnySet
+	read(t, `[1]`, &anything)
+	var moment MomentSet
+	read(t, `"2026-01-01T00:00:00Z"`, &moment)
+	var moments MomentsSet
+	read(t, `["2026-01-01T00:00:00Z"]`, &moments)
+	if !moment.Equal(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) || !moments[0].Equal(moment) {
+		t.Fatal(moment, moments)
+	}
+	var told MomentTold
+	read(t, `{"at": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:00Z",
+		"pair": ["2026-01-01T00:00:00Z", 1],
+		"what": {"kind": "started", "at": "2026-01-01T00:00:00Z"}}`, &told)
+	const at = "2026-01-01T00:00:00Z"
+	if *told.At.String != at || !told.Ended.Equal(moment) || *told.What.At.String != at ||
+		*told.Pair[0].String != at || *told.Pair[1].Integer != 1 {
+		t.Fatal(told)
+	}
+	if text, err := json.Marshal(told.At); err != nil || string(text) != `"`+at+`"` {
+		t.Fatal(string(text), err)
+	}
+	var ab Ab
+	read(t, `{"größe": [1], "名前": "a"}`, &ab)
+	if ab.Größe[0] != 1 || ab.X名前 != "a" {
+		t.Fatal(ab)
+	}
+	var more MoreTold
+	read(t, `{"id": 1, "more": "a"}`, &more)
+	var keys KeysTold
+	read(t, `{"sizes": {"1": 2}, "prices": {"A": "1.5"}, "moments": {"2026-01-01": 1}}`, &keys)
+	if keys.Prices["A"] != "1.5" || TypeDate != "date" {
+		t.Fatal(keys)
+	}
+}
+"""
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("module", "reader_ts", "reader_go"),
-    [("shop", READER_TS, READER_GO), ("clashing", READER_TS_CLASHING, READER_GO_CLASHING)],
-    ids=["shop", "clashing"],
+    [
+        ("shop", READER_TS, READER_GO),
+        ("clashing", READER_TS_CLASHING, READER_GO_CLASHING),
+        ("odd", READER_TS_ODD, READER_GO_ODD),
+    ],
+    ids=["shop", "clashing", "odd"],
 )
 def test_readers_compile_with_what_is_written(
     module: str, reader_ts: str, reader_go: str, tmp_path: Path
@@ -110,12 +202,15 @@ def test_readers_compile_with_what_is_written(
     (typescript / "reader.ts").write_text(reader_ts.format(file="./events"))
     (typescript / "tsconfig.json").write_text(json.dumps(TSCONFIG))
     run(modules / ".bin/tsc", "--project", ".", cwd=typescript)
-    (go / "reader.go").write_text(reader_go)
+    (go / "reader_test.go").write_text(reader_go)
     (go / "go.mod").write_text("module events\n\ngo 1.26.0\n")
-    run(
-        binaries.find_go(CACHE / "localkube"), "vet", ".", cwd=go,
-        env=binaries.go_environment(os.environ),
+    program, environment = (
+        binaries.find_go(CACHE / "localkube"), binaries.go_environment(os.environ),
     )  # fmt: skip
+    run(program, "vet", ".", cwd=go, env=environment)
+    run(program, "test", ".", cwd=go, env=environment)
+    formatter = Path(program).with_name("gofmt")
+    assert run(formatter, "-d", "events.go", cwd=go, env=environment) == ""
 
 
 # quicktype takes the name of a single file's type from elsewhere.

@@ -10,10 +10,12 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from outbox_operator.catalog.code_schemas import HOLDER, Language, endless, held, is_held, prepared
+from outbox_operator.catalog.go_text import tidied
 from outbox_operator.errors import DependencyError, SpecError
 
 QUICKTYPE: Final = "quicktype@26.0.0"
@@ -27,9 +29,27 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _TYPE: Final[Mapping[str, str]] = {
     "typescript": r"^export (?:interface|type|enum|class) {}\b",
-    "go": r"^type (?i:{})\b",  # Id is ID there
+    "go": r"^type {}\b",
 }
 """How the type of a name begins."""
+
+_SPELLED: Final[Mapping[str, str]] = {
+    "typescript": r"^export (?:interface|type|enum|class) ((?i:{}))\b",
+    "go": r"^type ((?i:{}))\b",
+}
+"""The same as quicktype spells it: it takes AB for one word, and Id is ID in Go."""
+
+_PAYLOAD: Final[Mapping[str, str]] = {
+    "typescript": r"^export interface ((?i:{})) ",
+    "go": r"^type (?i:{}) struct {{\n\tPayload +(\S+) ",
+}
+"""What holds a payload, and how its type is called, in the type of a name."""
+
+_ALIAS: Final[Mapping[str, str]] = {
+    "typescript": 'export type {} = {}["payload"];\n',
+    "go": "type {} = {}\n",
+}
+"""A name for what is held."""
 
 _TAKEN: Final[Mapping[str, str]] = {
     "typescript": r"^(?:export )?(?:interface|type|enum|class) (\w+)",
@@ -37,7 +57,8 @@ _TAKEN: Final[Mapping[str, str]] = {
 }
 """What quicktype's code declares."""
 
-Language = Literal["typescript", "go"]
+_OF_OTHERS: Final[Mapping[str, tuple[str, ...]]] = {"typescript": ("Array", "Date"), "go": ()}
+"""Names that quicktype gives no type, as what it writes may mean those of the language."""
 
 
 def type_name(event_type: str) -> str:
@@ -45,6 +66,25 @@ def type_name(event_type: str) -> str:
     words = re.findall(r"[A-Za-z0-9]+", event_type)
     name = "".join(word[:1].upper() + word[1:] for word in words)
     return name if name[:1].isalpha() else f"Event{name}"
+
+
+def _names(event_types: Iterable[str], language: Language) -> dict[str, str]:
+    """Types of events by the name of their type in code.
+
+    Raises:
+        SpecError: Two would have one name.
+    """
+    names: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    for event_type in sorted(event_types):
+        name = type_name(event_type)
+        if name in _OF_OTHERS[language]:
+            name += "Event"
+        other = spelled.setdefault(name.lower(), event_type)
+        if other != event_type:
+            raise SpecError(f"{event_type!r} and {other!r} are both {name} in code")
+        names[name] = event_type
+    return names
 
 
 def write(
@@ -59,26 +99,29 @@ def write(
         package: Its package, in Go.
 
     Raises:
-        SpecError: Two events would have one name; the file cannot be written.
+        SpecError: Two events would have one name; a payload has no type in the language; the
+            file cannot be written.
         DependencyError: npx is not there, or what it runs fails or leaves a type out.
     """
-    names: dict[str, str] = {}
-    for event_type in sorted(schemas):
-        other = names.setdefault(type_name(event_type), event_type)
-        if other != event_type:
+    names = _names(schemas, language)
+    made_of = {name: prepared(schemas[one]) for name, one in names.items()}
+    for name, schema in made_of.items():
+        if (path := endless(schema, language)) is not None:
             raise SpecError(
-                f"{event_type!r} and {other!r} are both {type_name(event_type)} in code"
+                f"event {names[name]!r}: {path or 'its payload'}: what holds itself has no type in "
+                f"{language}; wanted a class with fields in between, or JsonValue of pydantic for "
+                "any JSON"
             )
     with tempfile.TemporaryDirectory() as folder:
-        for name, event_type in names.items():
+        for name, schema in made_of.items():
             # The class of an event may have any name; the title is what quicktype takes.
-            titled = {**schemas[event_type], "title": name}
-            if language == "typescript" and not _has_fields(titled):
-                titled = _held(titled)
+            titled = {**schema, "title": name}
+            if is_held(schema, language):
+                titled = held(titled)
                 if titled["title"] in names:
                     raise SpecError(
                         f"{titled['title']} would be the type of {names[titled['title']]!r} and "
-                        f"that which holds {event_type!r}; rename one of them"
+                        f"that which holds {names[name]!r}; rename one of them"
                     )
             (Path(folder) / f"{name}.schema").write_text(json.dumps(titled))
         made = Path(folder) / "made"
@@ -91,6 +134,8 @@ def write(
              *_OPTIONS[language], *extra, "--out", str(made), *sources]
         )  # fmt: skip
         types = made.read_text() if made.exists() else ""  # of what it inlines it makes no file
+    if language == "go":
+        types = tidied(types)
     text = f"{_HEAD.format(version=QUICKTYPE)}\n{complete(types, schemas, names, language)}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -124,50 +169,30 @@ def complete(
     missing: list[str] = []
     for name, event_type in names.items():
         there = re.search(_TYPE[language].format(name), types, re.M)
-        holder = f"{name}{_HOLDER}"
-        held = language == "typescript" and not _has_fields(schemas[event_type])
-        if held and there:
+        in_holder = is_held(schemas[event_type], language)
+        if in_holder and there:
             raise SpecError(
                 f"{name} is the type of {event_type!r} and of a class in a payload; rename one"
             )
-        if there:
+        spelled = re.search(_SPELLED[language].format(name), types, re.M)
+        if spelled and not in_holder:
+            if not there and language == "typescript":
+                parts.append(f"export type {name} = {spelled[1]};\n")
             continue
-        if held and re.search(_TYPE[language].format(holder), types, re.M):
-            parts.append(f'export type {name} = {holder}["payload"];\n')
+        holder = re.search(_PAYLOAD[language].format(f"{name}{HOLDER}"), types, re.M)
+        if in_holder and holder:
+            parts.append(_ALIAS[language].format(name, *holder.groups()))
         else:
             missing.append(name)
     if missing:
         raise DependencyError(
             f"{QUICKTYPE} made no type {', '.join(missing)}; wanted names that {language} has not "
-            "taken, and payloads that are never null"
+            "taken"
         )
     taken = {
         next(filter(None, found.groups())) for found in re.finditer(_TAKEN[language], types, re.M)
     }
     return "\n".join([*parts, _index(names, language, taken | set(names))])
-
-
-_HOLDER: Final = "Holder"
-
-
-def _has_fields(schema: Mapping[str, Any]) -> bool:
-    """Whether it is an object with fields. Of all else, which it inlines, quicktype makes no type
-    in TypeScript."""
-    found: Any = schema
-    while isinstance(reference := found.get("$ref"), str):
-        found = schema.get("$defs", {}).get(reference.rpartition("/")[2], {})
-    return found.get("type") == "object" and bool(found.get("properties"))
-
-
-def _held(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An object that holds such a payload, of which there is a type."""
-    inner = {name: value for name, value in schema.items() if name not in ("$schema", "$defs")}
-    inner["title"] = f"{schema['title']}Payload"
-    return {
-        "$schema": schema.get("$schema"), "$defs": schema.get("$defs", {}), "type": "object",
-        "properties": {"payload": inner}, "required": ["payload"],
-        "title": f"{schema['title']}{_HOLDER}",
-    }  # fmt: skip
 
 
 def _index(names: Mapping[str, str], language: Language, taken: Collection[str] = ()) -> str:

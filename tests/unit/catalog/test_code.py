@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from outbox_operator.catalog.code import Language, complete, write
+from outbox_operator.catalog.code import complete, write
+from outbox_operator.catalog.code_schemas import Language
 from outbox_operator.errors import DependencyError, SpecError
 
 FIELDS: Final[dict[str, Any]] = {"type": "object", "properties": {"id": {"type": "integer"}}}
@@ -24,6 +25,8 @@ GO: Final = "type A struct {\n\tID int64\n}\n"
         ("typescript", TS + "export interface Events {\n}\n", FIELDS, "interface EventsByType {"),
         ("typescript", TS + 'export type Events = "x";\n', FIELDS, "interface EventsByType {"),
         ("typescript", TS + "export interface EventsOf {\n}\n", FIELDS, "interface Events {"),
+        ("typescript", TS.replace("A", "a"), FIELDS, "\nexport type A = a;\n"),
+        ("typescript", TS + "export interface a {\n}\n", FIELDS, '"a": A;\n'),
         ("typescript", HOLDER, {"type": "string"}, 'export type A = AHolder["payload"];\n'),
         ("typescript", HOLDER, EMPTY, 'export type A = AHolder["payload"];\n'),
         ("go", GO, FIELDS, '\tTypeA = "a"\n'),
@@ -76,3 +79,23 @@ def test_what_holds_a_plain_payload_takes_no_name_of_an_event(tmp_path: Path) ->
     schemas = {"a": {"type": "string"}, "a.holder": FIELDS}
     with pytest.raises(SpecError, match=r"AHolder would be the type of 'a\.holder' and that which"):
         write(schemas, "typescript", tmp_path / "a.ts", package="a")
+
+
+@pytest.mark.parametrize("first", ["date", "array"])
+def test_names_that_are_those_of_the_language(first: str, tmp_path: Path) -> None:
+    """quicktype gives nothing the name of what TypeScript itself has."""
+    schemas = {first: FIELDS, f"{first}.event": FIELDS}
+    wanted = f"'{first}.event' and '{first}' are both {first.capitalize()}Event in code"
+    with pytest.raises(SpecError, match=wanted):
+        write(schemas, "typescript", tmp_path / "a.ts", package="a")
+
+
+def test_names_that_differ_in_case_alone_are_one(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"'ab\.c' and 'a\.bc' are both AbC in code"):
+        write({"ab.c": FIELDS, "a.bc": FIELDS}, "typescript", tmp_path / "a.ts", package="a")
+
+
+def test_a_payload_that_may_be_null_has_a_name_in_go() -> None:
+    types = 'type AIDHolder struct {\n\tPayload *string `json:"payload"`\n}\n'
+    done = complete(types, {"a.id": {"enum": ["b", None]}}, {"AId": "a.id"}, "go")
+    assert "\ntype AId = *string\n" in done
