@@ -28,16 +28,10 @@ _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _TYPE: Final[Mapping[str, str]] = {
-    "typescript": r"^export (?:interface|type|enum|class) {}\b",
-    "go": r"^type {}\b",
-}
-"""How the type of a name begins."""
-
-_SPELLED: Final[Mapping[str, str]] = {
     "typescript": r"^export (?:interface|type|enum|class) ((?i:{}))\b",
     "go": r"^type ((?i:{}))\b",
 }
-"""The same as quicktype spells it: it takes AB for one word, and Id is ID in Go."""
+"""The type of a name as quicktype spells it: it takes AB for one word, and Id is ID in Go."""
 
 _PAYLOAD: Final[Mapping[str, str]] = {
     "typescript": r"^export interface ((?i:{})) ",
@@ -165,18 +159,21 @@ def complete(
         SpecError: A name that we need is one of quicktype's.
         DependencyError: quicktype made no type of an event.
     """
+    taken = {
+        next(filter(None, found.groups())) for found in re.finditer(_TAKEN[language], types, re.M)
+    }
     parts = [types] if types else []
     missing: list[str] = []
     for name, event_type in names.items():
-        there = re.search(_TYPE[language].format(name), types, re.M)
         in_holder = is_held(schemas[event_type], language)
-        if in_holder and there:
+        if in_holder and name in taken:
             raise SpecError(
-                f"{name} is the type of {event_type!r} and of a class in a payload; rename one"
+                f"{name} is the type of {event_type!r} and the name of a class or value in a "
+                "payload; rename one"
             )
-        spelled = re.search(_SPELLED[language].format(name), types, re.M)
+        spelled = re.search(_TYPE[language].format(name), types, re.M)
         if spelled and not in_holder:
-            if not there and language == "typescript":
+            if name not in taken and language == "typescript":
                 parts.append(f"export type {name} = {spelled[1]};\n")
             continue
         holder = re.search(_PAYLOAD[language].format(f"{name}{HOLDER}"), types, re.M)
@@ -189,9 +186,6 @@ def complete(
             f"{QUICKTYPE} made no type {', '.join(missing)}; wanted names that {language} has not "
             "taken"
         )
-    taken = {
-        next(filter(None, found.groups())) for found in re.finditer(_TAKEN[language], types, re.M)
-    }
     return "\n".join([*parts, _index(names, language, taken | set(names))])
 
 

@@ -14,7 +14,7 @@ _HELPER: Final = re.compile(r"^func (?:un)?marshalUnion\(.*?^}\n", re.M | re.S)
 _INDENT: Final = re.compile(r"^\t\t+", re.M)
 _PACKAGE: Final = re.compile(r"^package \w+\n", re.M)
 _STRUCT: Final = re.compile(r"(^type \w+ struct {\n)(.*?)(?=^}\n)", re.M | re.S)
-_TIME: Final = 'import "time"\n'
+_TIME: Final = re.compile(r'^import "time"\n', re.M)
 _USES_TIME: Final = re.compile(r"^(?!\s*//).*[ *\]]time\.Time\b", re.M)
 _WITH_MOMENT: Final = re.compile(
     r"^type (\w+) struct {\n(?:\t\w+ +\S+\n)*\tDateTime +\*time\.Time\n(?:\t\w+ +\S+\n)*}\n", re.M
@@ -28,10 +28,10 @@ def tidied(text: str) -> str:
     for name in _WITH_MOMENT.findall(text):
         text = _moment_as_text(text, name)
     used = _USES_TIME.search(text)
-    if used and _TIME not in text:  # lists and dictionaries bring no import
-        text = _PACKAGE.sub(rf"\g<0>\n{_TIME}", text, count=1)
+    if used and not _TIME.search(text):  # lists and dictionaries bring no import
+        text = _PACKAGE.sub(r'\g<0>\nimport "time"\n', text, count=1)
     elif not used:
-        text = text.replace(_TIME, "", 1)
+        text = _TIME.sub("", text)
     text = _HELPER.sub(lambda found: _INDENT.sub(_indented, found[0]), text)
     return _STRUCT.sub(lambda found: found[1] + "".join(_aligned(found[2].splitlines())), text)
 

@@ -99,3 +99,12 @@ def test_a_payload_that_may_be_null_has_a_name_in_go() -> None:
     types = 'type AIDHolder struct {\n\tPayload *string `json:"payload"`\n}\n'
     done = complete(types, {"a.id": {"enum": ["b", None]}}, {"AId": "a.id"}, "go")
     assert "\ntype AId = *string\n" in done
+
+
+def test_what_is_held_takes_the_name_of_no_value_in_go() -> None:
+    types = (
+        'type AHolder struct {\n\tPayload *string `json:"payload"`\n}\n\n'
+        'type What string\n\nconst (\n\tA What = "a"\n)\n'
+    )
+    with pytest.raises(SpecError, match="A is the type of 'a' and the name of a class or value in"):
+        complete(types, {"a": {"enum": ["b", None]}}, {"A": "a"}, "go")

@@ -35,7 +35,7 @@ COMMENTED_WELL = """type A struct {
     [
         ("", ""),
         (f"{HEAD}{OWN}", f"{HEAD}{OWN}"),
-        (f"{HEAD}// A time.Time of a struct {{\n{OWN}",) * 2,
+        (f'{HEAD}// A time.Time of a struct {{\n// import "time"\n{OWN}',) * 2,
         (
             f"{HEAD}func unmarshalUnion(data []byte) {{\n\tif true {{\n\t\t\tif false {{\n"
             f"\t\t\t\t\treturn\n\t\t\t}}\n\t}}\n}}\n\n{OWN}",

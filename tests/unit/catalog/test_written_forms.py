@@ -208,5 +208,5 @@ def test_a_list_does_not_get_the_type_of_another_class() -> None:
         "user.changed": {"type": "object", "properties": {"tags": {}}},
     }
     names = {"UserTags": "user.tags", "UserChanged": "user.changed"}
-    with pytest.raises(SpecError, match=r"UserTags is the type of 'user.tags' and of a class in"):
+    with pytest.raises(SpecError, match=r"UserTags is the type of 'user.tags' and the name of"):
         complete(made, schemas, names, "typescript")
