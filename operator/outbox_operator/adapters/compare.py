@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.stream_range import StreamRange
 from outbox_operator.adapters.postgres.rows_range import RowsRange
+from outbox_operator.counted import counted
 from outbox_operator.errors import NatsError
 from outbox_operator.plan.doctor.delivery import WINDOW_ROWS, Comparison
 from outbox_operator.plan.doctor.memory import SLACK, Memory, drops, memory_of
@@ -241,7 +242,8 @@ async def _explain(rows: RowsRange, comparison: Comparison, held: Memory, betwee
     if verdict.counts["expired"] and not between:
         since = "" if held.since is None else f" from before {format_time(held.since, 'seconds')}"
         verdict.cannot(
-            f"the stream holds nothing{since}: {verdict.counts['expired']} rows cannot be compared"
+            f"the stream holds nothing{since}: "
+            f"{counted(verdict.counts['expired'], 'row')} cannot be compared"
         )
 
 

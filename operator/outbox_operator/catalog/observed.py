@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from outbox_operator.counted import counted
 from outbox_operator.wire.event import shown
 
 MOST_TYPES: Final = 500
@@ -180,7 +181,7 @@ def lines(observed: Observations) -> Iterator[str]:
     for name, one in sorted(observed.types.items(), key=lambda item: (-item[1].events, item[0])):
         rate = one.per_second()
         yield (
-            f"{name}: {one.events} events"
+            f"{name}: {counted(one.events, 'event')}"
             + (f", {rate:.3g} a second" if rate is not None else "")
             + f", {one.smallest} to {one.largest} bytes, {one.bytes / one.events:.0f} in the mean"
         )

@@ -21,6 +21,7 @@ from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.archive.api import asking
 from outbox_operator.archive.api.parquet import ParquetSink
 from outbox_operator.archive.api.problems import ProblemError
+from outbox_operator.counted import counted
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.amounts import size
 from outbox_operator.wire.archive import COLUMNS, ArchiveConfig, ArchiveDatabase
@@ -67,7 +68,7 @@ def export(
     finally:
         with suppress(OSError):
             part.unlink()
-    return f"wrote {output}: {events} event{'' if events == 1 else 's'}, {size(written)}"
+    return f"wrote {output}: {counted(events, 'event')}, {size(written)}"
 
 
 def _selection(config: ArchiveConfig, pairs: Sequence[tuple[str, str]]) -> Selection:

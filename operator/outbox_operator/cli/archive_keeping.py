@@ -20,6 +20,7 @@ from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.adapters.signing import public_key, signer
 from outbox_operator.api.fields import seconds
 from outbox_operator.api.v1alpha1.common import AdoptionPolicy
+from outbox_operator.counted import counted
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
@@ -66,7 +67,7 @@ async def migrate(
         plan = plan_archive(desired, await admin.observe(desired), claim)
         if dry_run:
             steps = (f"-- {step.reason}\n{step.sql};" for step in plan.statements)
-            said = f"-- plan {plan.hash}: {len(plan.statements)} statements, not run"
+            said = f"-- plan {plan.hash}: {counted(len(plan.statements), 'statement')}, not run"
             return True, (*steps, said)
         if plan.empty:
             done: tuple[str, ...] = ("the tables are as wanted",)
@@ -152,7 +153,8 @@ def _judged(verdict: Verdict, keyed: bool, *, declared: bool) -> Iterator[str]:
         yield f"WRONG: {verdict.more} more"
     if verdict.head is None and declared:
         yield (
-            f"nothing is sealed yet, of {verdict.unsealed} events: the next round of upkeep does "
+            f"nothing is sealed yet, of {counted(verdict.unsealed, 'event')}: the "
+            "next round of upkeep does "
             "it; if there were seals before, somebody has deleted all of them"
         )
         return
@@ -163,13 +165,14 @@ def _judged(verdict: Verdict, keyed: bool, *, declared: bool) -> Iterator[str]:
         )
         return
     yield (
-        f"{verdict.rows} events are as they were sealed, {verdict.dropped} were dropped by "
-        f"retention, {verdict.unsealed} are not sealed yet"
+        f"{counted(verdict.rows, 'event is as it was', 'events are as they were')} sealed, "
+        f"{counted(verdict.dropped, 'was', 'were')} dropped by retention, "
+        f"{counted(verdict.unsealed, 'is', 'are')} not sealed yet"
     )
     for name, least in sorted(verdict.kept.items()):
         yield f"class {name}: what was dropped had been kept for {days(least)} or more"
     checked = "" if keyed or not verdict.signed else ", not checked: give --public-key"
-    yield f"{verdict.seals} seals, {verdict.signed} of them signed{checked}"
+    yield f"{counted(verdict.seals, 'seal')}, {verdict.signed} of them signed{checked}"
     yield f"sealed to {verdict.sealed_to:%Y-%m-%d %H:%M:%S} UTC; to be noted: {verdict.head}"
 
 
@@ -205,12 +208,12 @@ def _is_well(result: UpkeepResult) -> bool:
 def _told(result: UpkeepResult) -> Iterator[str]:
     yield from (f"added partition {name}" for name in result.created)
     if result.moved:
-        yield f"moved {result.moved} events into them that had none"
+        yield f"moved {counted(result.moved, 'event')} into them that had none"
     yield from (f"dropped partition {name}: all in it was too old" for name in result.dropped)
     if result.sealed and result.head is not None:
-        yield f"added {result.sealed} seals; the last is {result.head}"
+        yield f"added {counted(result.sealed, 'seal')}; the last is {result.head}"
     if result.forgotten:
-        yield f"forgot {result.forgotten} old entries of the API's logs"
+        yield f"forgot {counted(result.forgotten, 'old entry', 'old entries')} of the API's logs"
     yield from (f"deferred: {what}" for what in result.deferred)
     yield from (f"WRONG: {what}" for what in result.short)
     if result.lacks_key:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from outbox_operator.counted import counted
+
 FAILING_AFTER_SECONDS: Final = 10.0
 """Failures must span this long, so that a restarting endpoint is not reported."""
 FORGOTTEN_AFTER_SECONDS: Final = 4000.0
@@ -67,7 +69,7 @@ class Progress:
         if self._failures == 0 or now - self._last > FORGOTTEN_AFTER_SECONDS:
             return True, f"handler {self.handler}: no failures"
         sentence = (
-            f"handler {self.handler} failed {self._failures} times in a row "
+            f"handler {self.handler} failed {counted(self._failures, 'time')} in a row "
             f"for {now - self._first:.0f} s, last: {self._error}"
         )
         long_enough = now - self._first >= FAILING_AFTER_SECONDS

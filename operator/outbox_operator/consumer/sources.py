@@ -15,6 +15,7 @@ from typing import Final
 
 from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
 from outbox_operator.adapters.source import Delivery, Others, Source
+from outbox_operator.counted import counted
 from outbox_operator.errors import SpecError
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire import dead_letters
@@ -58,12 +59,13 @@ def no_room(config: ConsumerConfig, waiting: int) -> str:
     """Why nothing is delivered while so many messages wait, for people."""
     if config.redis is not None:
         return (
-            f"{waiting} events wait in this pod for another try, as many as it keeps; it reads no "
-            "other meanwhile"
+            f"{counted(waiting, 'event waits', 'events wait')} in this pod for another "
+            "try, as many as it keeps; it reads no other meanwhile"
         )
     return (
-        f"{waiting} events wait for another try or are with other pods, as many as maxAckPending "
-        "allows; no other is delivered meanwhile"
+        f"{counted(waiting, 'event waits', 'events wait')} for another try or "
+        f"{'is' if waiting == 1 else 'are'} with other pods, as many as maxAckPending allows; "
+        "no other is delivered meanwhile"
     )
 
 

@@ -22,6 +22,7 @@ from outbox_operator.consumer.disposition import Policy, ToDeadLetters
 from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.trials import Trials
+from outbox_operator.counted import counted
 from outbox_operator.reasons import Reason
 
 MOST_DEATHS: Final = 3
@@ -125,7 +126,8 @@ class Suspects:
         if deaths >= min(self._most, MOST_DEATHS):
             return ToDeadLetters(
                 Reason.MAX_DELIVER,
-                f"the process ended {deaths} times while it handled this event and no other",
+                f"the process ended {counted(deaths, 'time')} while it handled this "
+                "event and no other",
             )
         deliveries = item.delivery.deliveries
         if (
@@ -135,7 +137,7 @@ class Suspects:
         ):
             return ToDeadLetters(
                 Reason.MAX_DELIVER,
-                f"delivered {deliveries - 1} times without an answer from the handler: "
+                f"delivered {counted(deliveries - 1, 'time')} without an answer from the handler: "
                 "the process may end while it handles this event",
             )
         return None

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from outbox_operator.counted import counted
 from outbox_operator.wire.times import format_time
 
 LOOP_SECONDS: Final = 20.0
@@ -77,7 +78,7 @@ def says_why(code: int | None) -> bool:
 
 def often(times: int) -> str:
     """How often, in words."""
-    return "once" if times == 1 else f"{times} times"
+    return "once" if times == 1 else counted(times, "time")
 
 
 def keep(folder: Path, name: str, ends: Ends | None) -> None:

@@ -27,6 +27,7 @@ from outbox_operator.adapters.postgres.rows import (
     StoredCursor,
 )
 from outbox_operator.adapters.sink import Sent, Sink, SinkRun
+from outbox_operator.counted import counted
 from outbox_operator.relay import checkpoints, poison
 from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.losses import StreamRolledBackError
@@ -268,8 +269,8 @@ class RelayLoop:
     def _say_repeated(self, positions: Set[int]) -> None:
         self._metrics.repeated_ids.inc(len(positions))
         log.warning(
-            "%d rows have the event id of another row, the first at position %d: each is "
-            "published by itself", len(positions), min(positions),
+            "%s the event id of another row, the first at position %d: each is published by "
+            "itself", counted(len(positions), "row has", "rows have"), min(positions),
             extra={"position": min(positions)},
         )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from outbox_operator.adapters.sink import Sink, StreamFacts
+from outbox_operator.counted import counted
 from outbox_operator.errors import NatsError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.recovery import Tail
@@ -30,7 +31,8 @@ class StreamRolledBackError(NatsError):
         self.messages = known - last_sequence
         self.created = created
         super().__init__(
-            f"stream {stream} has lost up to {self.messages} messages that it had acknowledged: it "
+            f"stream {stream} has lost up to {counted(self.messages, 'message')} that "
+            "it had acknowledged: it "
             f"ended at sequence {known} and went on from {last_sequence}"
         )
 
@@ -83,6 +85,6 @@ def dropped(sent: int, before: int, last: int) -> int:
 def say_dropped(subjects: str, events: int) -> None:
     """Say that a stream dropped events that it had acknowledged."""
     log.error(
-        "the stream of %s acknowledged at least %d events that it dropped, since it knew their "
-        "message ids: other rows have the same event_id", subjects, events,
+        "the stream of %s acknowledged at least %s that it dropped, since it knew their "
+        "message ids: other rows have the same event_id", subjects, counted(events, "event"),
     )  # fmt: skip

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from outbox_operator.counted import counted
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.telemetry.health import Check
 
@@ -157,21 +158,25 @@ class ShardProgress:
             return None if rows is None else 0.0
         return max(0.0, time.time() - self._oldest)
 
+    @property
+    def _waits(self) -> str:
+        if self._backlog_rows is None:
+            return "events wait"
+        return counted(self._backlog_rows, "event waits", "events wait")
+
     def progress(self) -> tuple[bool, str]:
         """Return whether waiting events get published, and a sentence about it."""
         if self._halted:
             return False, f"halted: {self._halted}"
         if self._denied:
-            return False, f"{self._backlog_rows} events wait: {self._denied}"
+            return False, f"{self._waits}: {self._denied}"
         if self._backlog_since is None:
             return True, "nothing waits"
         waited = self._clock() - self._backlog_since
         cause = f": {self._trouble}" if self._trouble else ""
         if waited > STALL_SECONDS:
-            return False, (
-                f"{self._backlog_rows} events wait and none was published for {waited:.0f} s{cause}"
-            )
-        return True, f"{self._backlog_rows} events wait{cause}"
+            return False, f"{self._waits} and none was published for {waited:.0f} s{cause}"
+        return True, f"{self._waits}{cause}"
 
 
 class Progress:

@@ -17,6 +17,7 @@ from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
 from outbox_operator.adapters.postgres.rows import POSITION, Bound, Rows, Share, Span
+from outbox_operator.counted import counted
 from outbox_operator.errors import PostgresError
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.paging import Snapshot
@@ -201,7 +202,8 @@ class Reader:
         closes = last == end
         if closes and len(rows) != window.waiting:
             raise PostgresError(
-                f"events in {self._store.address}: {window.waiting} rows up to position {end} "
+                f"events in {self._store.address}: {counted(window.waiting, 'row')} "
+                f"up to position {end} "
                 f"were waiting, found {len(rows)}: some vanished before they were published",
                 reason=Reason.EVENTS_VANISHED,
             )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 
 from outbox_operator.adapters.postgres.rows import Candidates
 from outbox_operator.adapters.sink import StreamFacts
+from outbox_operator.counted import counted
 from outbox_operator.reasons import Reason
 from outbox_operator.relay.metrics import RelayMetrics
 from outbox_operator.relay.open_tail import OpenTail
@@ -74,13 +75,17 @@ async def fill(
     for position in filled.repeated:
         del tail.published[position]
     text = (
-        f"stream {facts.stream} no longer has {tail.missing} messages behind the cursor, whose "
+        f"stream {facts.stream} no longer has {counted(tail.missing, 'message')} "
+        "behind the cursor, whose "
         f"events need no sending: {len(filled.published)} of them are known by their rows"
     )
     again = filled.unsure + len(filled.repeated)
     metrics.uncertain.inc(again)
     if again:
-        text += f"; {again} events are sent although they may have been published before"
+        text += (
+            f"; {counted(again, 'event is sent although it', 'events are sent although they')} "
+            "may have been published before"
+        )
     level = logging.WARNING if again else logging.INFO
     log.log(level, "%s", text, extra={"reason": Reason.TAIL_INCOMPLETE})
     return again

@@ -51,12 +51,12 @@ async def test_a_stream_leaves_no_messages_behind(world: World) -> None:
             waiting = world.get(*PIPELINE)
             assert waiting is not None
             pending = waiting["status"]["pendingMove"]
-            assert "1 messages wait" in pending["text"]
+            assert "1 message waits" in pending["text"]
             moved = pointed_at(world, world.nats.url)
             moved["spec"]["database"]["migrations"] = {"approvedPlan": pending["hash"]}
             world.apply(moved)
             world.wait_ready(*PIPELINE)
-            world.wait_event("orders", "Moved", "1 messages wait", "stay there")
+            world.wait_event("orders", "Moved", "1 message waits", "stay there")
             body = world.get(*PIPELINE)
             assert body is not None
             assert "pendingMove" not in body["status"]
@@ -86,7 +86,7 @@ async def test_an_inbox_stays_where_it_knows_what_was_handled(world: World) -> N
             moved = urlsplit(world.database)._replace(path=f"/{there}").geturl()
             world.apply(world.secret("inbox", url=moved))
             held = world.wait_condition(*billing, "SchemaApplied", "False", "ApprovalPending")
-            assert "1 messages are handed out and not acknowledged" in held["message"]
+            assert "1 message is handed out and not acknowledged" in held["message"]
             now = world.deployment("billing-consumer")
             assert now["spec"]["template"] == before["spec"]["template"]
             reset = {
@@ -97,7 +97,7 @@ async def test_an_inbox_stays_where_it_knows_what_was_handled(world: World) -> N
             said = world.wait_condition(
                 "OutboxTask", "reset", "Complete", "False", "ApprovalPending"
             )
-            assert "1 messages are handed out" in said["message"]
+            assert "1 message is handed out" in said["message"]
             world.kubectl("delete", "obt", "reset", "-n", world.namespace)
             await message.ack()
         world.look_again(*billing)

@@ -158,7 +158,7 @@ async def test_no_pods_while_nothing_waits_and_one_with_the_first_event(world: W
             await client.flush(30)
             wait_replicas(world, "orders-billing-0-consumer", 1)
             wait_replicas(world, "orders-ledger-consumer", 1)
-            world.wait_event("orders-billing-0", "Scaled", "from 0 to 1 pod: 1 messages wait")
+            world.wait_event("orders-billing-0", "Scaled", "from 0 to 1 pod: 1 message waits")
             world.pods_ready("orders-billing-0-consumer", 1)
             world.pods_ready("orders-ledger-consumer", 1)
             # All is handled, as far as anybody sees.

@@ -159,7 +159,7 @@ async def test_rows_move_while_nobody_stores(place: ArchivePlace) -> None:
         await writer.execute(statement("archive_alone"), schema_lock("archive", "archive"))
         said = await place.upkeep()
         assert any(line.startswith("deferred: add partition rows_default_") for line in said), said
-    assert "moved 1 events into them that had none" in await place.upkeep()
+    assert "moved 1 event into them that had none" in await place.upkeep()
 
 
 async def test_a_partition_that_cannot_be_made_keeps_no_other_from_upkeep(

@@ -162,7 +162,7 @@ async def test_an_outbox_leaves_no_rows_behind_unless_somebody_says_so(
     resource = after(moved)
     await insert(other, 1)
     secret.url = home
-    assert "1 rows wait" in (await databases.ensure(resource)).schema_applied.message
+    assert "1 row waits" in (await databases.ensure(resource)).schema_applied.message
     # Once they are published it goes by itself.
     connection = await connect(parse_url(other), application_name="test")
     await connection.execute(

@@ -103,9 +103,7 @@ def test_a_consumer_handles_what_appears(dev: Dev) -> None:
     assert read["letters"][0]["payload"] == "{}"
 
     (dev.folder / "mended").touch()
-    assert "1 events are done" in here(
-        "dlq", "replay", "identity", "--consumer", "billing", "--all"
-    )
+    assert "1 event is done" in here("dlq", "replay", "identity", "--consumer", "billing", "--all")
     dev.until(lambda: noted.read_text().splitlines()[2:] == ["1 user.bad"], "handled once more")
     [pipeline] = here.facts("status", "identity")["pipelines"]
     assert pipeline["stream"]["deadLetters"] == 0

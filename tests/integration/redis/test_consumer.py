@@ -350,7 +350,7 @@ async def test_what_is_trimmed_while_it_is_pending_is_said(
 
         await eventually(done, "it is not kept for ever")
     assert endpoint.ids() == []
-    assert "1 entries" in caplog.text
+    assert "1 entry was deleted or trimmed" in caplog.text
 
 
 async def test_slow_handlers_keep_what_they_have(redis_server: RedisServer) -> None:

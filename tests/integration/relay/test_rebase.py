@@ -192,7 +192,7 @@ async def test_dead_letters_stay_where_they_are(outbox: Outbox) -> None:
     await eventually(outbox.dead_letters, "a dead letter")
     assert relay.terminate() == 0
     shown = await outbox_command("rebase", "--config", str(relay.config), "--all")
-    assert "none of 1 rows will be published" in shown.output
+    assert "none of 1 row will be published" in shown.output
     letters = DeadLetterStore(outbox.connection, parse_url(outbox.url), "outbox")
     await outbox.add("l")  # waits
     (position,) = [letter["position"] for letter in await outbox.dead_letters()]

@@ -14,6 +14,7 @@ from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.key_queues import Item
 from outbox_operator.consumer.suspects import COUNT_ALLOWANCE, MOST_DEATHS, Suspects
 from outbox_operator.consumer.trials import Trials
+from outbox_operator.counted import counted
 
 STORED = dt.datetime(2026, 11, 28, tzinfo=dt.UTC)
 
@@ -118,7 +119,7 @@ def test_who_ends_processes_alone_is_given_up(
         trials.abandon()  # as a process that is killed
     dead = suspects(tmp_path, max_deliver=max_deliver).verdict(killer)
     assert dead is not None
-    assert f"ended {allowed} times" in dead.error
+    assert f"ended {counted(allowed, 'time')} while" in dead.error
 
 
 @pytest.mark.parametrize("max_deliver", [-1, 1])

@@ -14,6 +14,7 @@ from outbox_operator.adapters.nats.api import JetStreamApi
 from outbox_operator.adapters.nats.fault_kinds import FaultKind
 from outbox_operator.adapters.nats.pull_requests import PulledMessage, PullRequests
 from outbox_operator.aio import wait
+from outbox_operator.counted import counted
 from outbox_operator.errors import NatsError, SpecError
 
 _BATCH: Final = 500
@@ -97,7 +98,8 @@ class PayloadReader:
             await requests.request(min(_BATCH, self._left))
             while not await wait(self._complete, _SILENCE_SECONDS):
                 if self._left == before:
-                    raise NatsError(f"{doing}: no answer in time, {before} messages before the end")
+                    left = counted(before, "message")
+                    raise NatsError(f"{doing}: no answer in time, {left} before the end")
                 before = self._left
             if requests.failure is not None:
                 raise requests.failure

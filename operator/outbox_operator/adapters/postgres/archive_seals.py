@@ -18,6 +18,7 @@ import asyncpg
 from outbox_operator.adapters.postgres.connection import Connection, bounded_transaction
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.signing import Signer
+from outbox_operator.counted import counted
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.postgres.archive_schema import Leaf
 from outbox_operator.plan.postgres.archive_seals import (
@@ -204,8 +205,9 @@ class Sealer:
         if rows == held:
             return None
         return (
-            f"partition {leaf.name}, which retention dropped, had {held} rows that are older than "
-            f"the last seal, and {rows} were sealed: somebody deleted or inserted some. The chain "
+            f"partition {leaf.name}, which retention dropped, had "
+            f"{counted(held, 'row')} older than the last seal, and {counted(rows, 'was', 'were')} "
+            "sealed: somebody deleted or inserted some. The chain "
             f"has that in {link.name}"
         )
 

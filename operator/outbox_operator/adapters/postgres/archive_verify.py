@@ -22,6 +22,7 @@ from outbox_operator.adapters.postgres.connection import Connection
 from outbox_operator.adapters.postgres.errors import errors
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
+from outbox_operator.counted import counted
 from outbox_operator.plan.postgres.archive_seals import (
     BEGINNING,
     ENTRY_BYTES,
@@ -190,9 +191,10 @@ class SealVerifier:
         for row in groups:
             if (row["class"], row["low"]) not in covered:
                 self._verdict.found(
-                    f"event {row['id']} was inserted: class {row['class']} has {row['rows']} rows "
-                    f"of {row['low']:%Y-%m-%d %H:%M} that say they were archived before "
-                    f"{window[1]:%Y-%m-%d %H:%M:%S}, and no seal has any that are still there"
+                    f"event {row['id']} was inserted: class {row['class']} has "
+                    f"{counted(row['rows'], 'row')} of {row['low']:%Y-%m-%d %H:%M} that say they "
+                    f"were archived before {window[1]:%Y-%m-%d %H:%M:%S}, and no seal has any that "
+                    "are still there"
                 )
 
     async def _check_rows(self, seal: Seal) -> None:
@@ -243,12 +245,19 @@ class SealVerifier:
         )  # fmt: skip
         verdict.unsealed = row["late"]
         if row["early"]:
-            verdict.found(f"{row['early']} rows were inserted that say they are older than any")
+            verdict.found(
+                counted(
+                    row["early"],
+                    "row was inserted that says it is",
+                    "rows were inserted that say they are",
+                )
+                + " older than any"
+            )
         if row["ahead"]:
             verdict.found(
-                f"{row['ahead']} rows say that they were archived later than now, event "
-                f"{row['id']} for example: they were inserted by hand, or the server's clock has "
-                "gone back; until then no seal covers them"
+                counted(row["ahead"], "row says that it was", "rows say that they were")
+                + f" archived later than now, event {row['id']} for example: they were inserted by "
+                "hand, or the server's clock has gone back; until then no seal covers them"
             )
         for row in await self._connection.fetch(
             self._sql("archive_verify_timeless", in_time=IN_TIME), MOST_FINDINGS,

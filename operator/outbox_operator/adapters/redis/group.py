@@ -30,6 +30,7 @@ from outbox_operator.adapters.redis.group_link import GroupLink
 from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.redis.scripts import LEAVE, RETAKE, TAKE_OVER
 from outbox_operator.adapters.source import Others, Unanswered
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError, RedisError
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.durable import Durable
@@ -328,9 +329,9 @@ class RedisGroup:
     def _say_deleted(self, key: str, count: int) -> None:
         if count:
             log.error(
-                "%s: %d entries of key %s were deleted or trimmed before anybody had acknowledged "
-                "them; those that no handler has now nobody handles any more",
-                self._where, count, key,
+                "%s: key %s: %s deleted or trimmed before anybody had acknowledged it; what no "
+                "handler has now nobody handles any more",
+                self._where, key, counted(count, "entry was", "entries were"),
             )  # fmt: skip
 
     async def _tend(self, link: GroupLink) -> None:

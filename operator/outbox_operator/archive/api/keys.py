@@ -18,6 +18,7 @@ from typing import Any, Final
 import aiohttp
 
 from outbox_operator.adapters.tls import client_context, system_context
+from outbox_operator.counted import counted
 from outbox_operator.errors import DependencyError
 from outbox_operator.telemetry.readiness import ServerState
 from outbox_operator.wire.archive_api import JwtConfig
@@ -85,7 +86,7 @@ class IssuerKeys:
                 )
                 return
             self._keys, self._read_at = keys, time.monotonic()
-            self._state.set(True, f"{len(keys)} keys of the issuer from {self._where}")
+            self._state.set(True, f"{counted(len(keys), 'key')} of the issuer from {self._where}")
 
     def _pause(self) -> float:
         """A file costs nothing, and may be another one from one moment to the next."""

@@ -19,6 +19,7 @@ from outbox_operator.cli.cluster.refusals import explained
 from outbox_operator.cli.cluster.report import Report, document
 from outbox_operator.cli.cluster.screen import Screen
 from outbox_operator.cli.cluster.session import Session
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan.amounts import size
 from outbox_operator.plan.doctor import redaction
@@ -186,7 +187,7 @@ async def _pod(session: Session, files: _Files, pod: Body) -> None:
             kept, others = redaction.log_lines(lines)
             files.add(file, "".join(f"{line}\n" for line in kept))
             if others:
-                files.left_out[file] = f"{others} lines of other programs"
+                files.left_out[file] = f"{counted(others, 'line')} of other programs"
     asked = _taken(session.api.fetch_from_pod(ref, HEALTH_PORT, "metrics"))
     metrics = await _guarded(session, files, f"metrics/{place}.txt", asked)
     if metrics is not None:
@@ -238,7 +239,9 @@ def _readme(files: _Files, session: Session) -> str:
 
 
 def _lines(facts: Bundle, screen: Screen) -> Iterable[str]:
-    yield from screen.wrap(f"wrote {facts.file}: {len(facts.files)} files, {size(facts.bytes)}")
+    yield from screen.wrap(
+        f"wrote {facts.file}: {counted(len(facts.files), 'file')}, {size(facts.bytes)}"
+    )
     for what, why in sorted(facts.left_out.items()):
         yield from screen.wrap(f"left out: {what}: {why}", "  ", hang="    ")
     yield from screen.wrap("It holds no secret and no payload. Look into it before you send it.")

@@ -19,6 +19,7 @@ from outbox_operator.cli.cluster.report import Report, object_name
 from outbox_operator.cli.cluster.screen import Screen, Tone
 from outbox_operator.cli.cluster.session import Session
 from outbox_operator.cli.cluster.task_facts import TaskFacts
+from outbox_operator.counted import counted
 from outbox_operator.errors import AccessDeniedError, OutboxError
 from outbox_operator.plan.doctor.cluster import Seen, check_cluster
 from outbox_operator.plan.doctor.findings import (
@@ -179,7 +180,7 @@ def _told(done: TaskFacts, what: str) -> list[Finding]:
     known = [one for one in told if one is not None]
     lost = len(told) - len(known) + int(done.result["omitted"])
     if lost:
-        text = f"{lost} findings are of a newer version, or had no room"
+        text = f"{counted(lost, 'finding is', 'findings are')} of a newer version, or had no room"
         known.append(unknown(what, text, f"kubectl describe obt/{done.name} -n {done.namespace}"))
     return known
 

@@ -16,6 +16,7 @@ from outbox_operator.cli.cluster.report import Report
 from outbox_operator.cli.cluster.screen import Screen, clean
 from outbox_operator.cli.cluster.session import Session, show
 from outbox_operator.cli.cluster.target import Target
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError, SpecError
 
 MOST_PODS: Final = 50
@@ -114,7 +115,7 @@ async def _pods(session: Session) -> list[Pod]:
     args = session.args
     found = await pods.of_target(session, args.target, only=args.only, consumer=args.consumer)
     if len(found) > MOST_PODS:
-        session.say(f"{len(found)} pods; the first {MOST_PODS} are shown")
+        session.say(f"{counted(len(found), 'pod')}; the first {MOST_PODS} are shown")
     return found[:MOST_PODS]
 
 

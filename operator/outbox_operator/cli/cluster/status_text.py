@@ -18,6 +18,7 @@ from outbox_operator.cli.cluster.facts import (
 )
 from outbox_operator.cli.cluster.report import ago, count
 from outbox_operator.cli.cluster.screen import Cell, Column, Screen, Tone
+from outbox_operator.counted import counted
 from outbox_operator.plan.amounts import size, span
 from outbox_operator.wire.times import format_time
 
@@ -174,14 +175,18 @@ def _relay(facts: PipelineFacts, now: datetime) -> str:
     if relay.last_published_at is not None:
         parts.append(f"the last {ago(relay.last_published_at, now)}")
     if relay.restarts:
-        parts.append(f"{relay.restarts} restarts")
+        parts.append(counted(relay.restarts, "restart"))
     return ", ".join(parts)
 
 
 def _stream(stream: StreamFacts, now: datetime) -> str:
     if not stream.sample.known:
         return f"{stream.name or 'not there yet'}: {unknown(stream.sample, now)}"
-    return f"{stream.name}: {count(stream.messages)} messages, {size(stream.bytes or 0)}"
+    return f"{stream.name}: {_messages(stream)}, {size(stream.bytes or 0)}"
+
+
+def _messages(stream: StreamFacts) -> str:
+    return "? messages" if stream.messages is None else counted(stream.messages, "message")
 
 
 def _archive(archive: ArchiveFacts, now: datetime) -> str:
@@ -190,10 +195,10 @@ def _archive(archive: ArchiveFacts, now: datetime) -> str:
     complete = "completeness not provable"
     if archive.complete_to is not None:
         complete = f"complete to {format_time(archive.complete_to, 'seconds')}"
-    parts = [f"about {archive.rows} events", complete]
+    parts = [f"about {counted(archive.rows, 'event')}", complete]
     if archive.gaps:
-        parts.append(f"{archive.gaps} gaps")
-    parts.append("not sealed" if archive.last_seal is None else f"{archive.last_seal} seals")
+        parts.append(counted(archive.gaps, "gap"))
+    parts.append("not sealed" if archive.last_seal is None else counted(archive.last_seal, "seal"))
     if archive.backfilling:
         parts.append("rows of the outbox on their way")
     return f"{', '.join(parts)}; read {ago(archive.sampled_at, now)}"
@@ -251,7 +256,7 @@ def _troubles(troubles: Sequence[Trouble], now: datetime, screen: Screen) -> Ite
 
 def _events(events: Iterable[Said], now: datetime, screen: Screen) -> Iterator[str]:
     for said in events:
-        again = f" ({said.count} times)" if said.count > 1 else ""
+        again = f" ({counted(said.count, 'time')})" if said.count > 1 else ""
         message = _short(said.message, _LONGEST_EVENT)
         text = f"{ago(said.at, now)} {said.reason}{again} {said.name}: {message}"
         yield from screen.tell(text, "  ", hang="    ")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from outbox_operator.counted import counted
+
 if TYPE_CHECKING:
     from outbox_operator.adapters.nats.dead_letters import Letter
     from outbox_operator.adapters.postgres.dead_letters import DeadLetter
@@ -102,7 +104,10 @@ class Looked:
         if not self.messages:
             return "nothing was looked at"
         what = "sequence" if isinstance(self.last, int) else "entry"
-        return f"{self.messages} messages were looked at, up to {what} {self.last}"
+        return (
+            f"{counted(self.messages, 'message was', 'messages were')} looked at, up to "
+            f"{what} {self.last}"
+        )
 
 
 def _letters(args: argparse.Namespace, looked: Looked) -> AsyncIterator[dict[str, Any]]:

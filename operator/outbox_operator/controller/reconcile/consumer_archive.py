@@ -26,6 +26,7 @@ from outbox_operator.controller.reconcile.postgres import (
     read_logins,
     try_worker,
 )
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.archives import api_login, api_of
 from outbox_operator.plan.names import workload_name
@@ -171,7 +172,7 @@ async def _migrate(
     )
     if done is True:
         count = len(migration.statements)
-        log.info("migrated archive %s: %d statements", desired.schema, count)
+        log.info("migrated archive %s: %s", desired.schema, counted(count, "statement"))
     return done if isinstance(done, SessionFailure) else None
 
 
@@ -205,7 +206,8 @@ async def _keep_up(
         if done.dropped:
             log.info("archive %s: dropped %s", schema, ", ".join(done.dropped))
         if done.sealed:
-            log.info("archive %s: %d seals, the last is %s", schema, done.sealed, done.head)
+            seals = counted(done.sealed, "seal")
+            log.info("archive %s: %s, the last is %s", schema, seals, done.head)
         for what in done.short:
             log.error("archive %s: %s", schema, what)
         if done.lacks_key and no_key is None:

@@ -27,6 +27,7 @@ from outbox_operator.controller.reconcile.postgres import (
     read_logins,
     try_worker,
 )
+from outbox_operator.counted import counted
 from outbox_operator.plan.names import relay_name
 from outbox_operator.plan.passes.approval import Vote
 from outbox_operator.plan.passes.database import (
@@ -275,8 +276,8 @@ class PipelineDatabase:
             ),
         )
         if done is True:
-            count = len(migration.statements)
-            log.info("migrated schema %s: %d statements", desired.schema, count)
+            count = counted(len(migration.statements), "statement")
+            log.info("migrated schema %s: %s", desired.schema, count)
         return done
 
     async def _read(self, pipeline: Pipeline, logins: Logins) -> OutboxReading | SessionFailure:

@@ -26,6 +26,7 @@ from outbox_operator.api.v1alpha1.task_actions import ReplayHistory, moment
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.controller.tasks.sessions import in_outbox, jetstream_of
+from outbox_operator.counted import counted
 from outbox_operator.errors import DependencyError
 from outbox_operator.plan.kubernetes.children import event_stream_name
 from outbox_operator.plan.names import durable_name
@@ -145,7 +146,10 @@ class ReplayEvents:
                 break
         after = where.model_copy(update={"phase": "Publishing"}) if copied.all else where
         return replace(
-            progress, done=copied.rows, where=kept(after), note=f"{copied.rows} events are copied"
+            progress,
+            done=copied.rows,
+            where=kept(after),
+            note=f"{counted(copied.rows, 'event is', 'events are')} copied",
         )
 
     async def _publish(
@@ -179,13 +183,15 @@ async def count(
         selected, unfit, after = selected + found.chosen, unfit + found.unfit, found.up_to
         if after is None or asyncio.get_running_loop().time() > until:
             break
-    progress = replace(progress, selected=selected, note=f"{selected} events counted so far")
+    progress = replace(
+        progress, selected=selected, note=f"{counted(selected, 'event')} counted so far"
+    )
     where = where.model_copy(update={"after": after, "unfit": unfit})
     if after is not None:
         return replace(progress, where=kept(where))
     if unfit:
         progress = replace(progress, selected=selected + unfit).failing(
-            f"{unfit} events", Reason.COLUMN_TOO_LONG,
+            counted(unfit, "event"), Reason.COLUMN_TOO_LONG,
             "from before the table refused names of more than 1024 bytes; it takes no copies "
             "of them", count=unfit,
         )  # fmt: skip

@@ -19,6 +19,7 @@ from outbox_operator.controller.tasks.letter_places import (
     sendable,
     sent,
 )
+from outbox_operator.counted import counted
 from outbox_operator.errors import ConflictError
 from outbox_operator.plan.tasks.announced import (
     Announced,
@@ -121,12 +122,15 @@ def doubts(work: Work, progress: Progress, strange: int) -> TaskResult | None:
     consumer = work.consumer.meta
     found = Finding(
         severity="Warning", check="NoteNotUnderstood", object=consumer.key,
-        message=f"{strange} entries of annotation {meta.LETTERS_ANNOTATION} are not as this "
+        message=f"annotation {meta.LETTERS_ANNOTATION}: "
+        f"{counted(strange, 'entry is', 'entries are')} not as this "
         "version writes them: letters that other tasks had sent may have been sent again",
         remedy=f"kubectl annotate evc/{consumer.name} {meta.LETTERS_ANNOTATION}- "
         f"-n {consumer.namespace}  # if no other version wrote them, which may come back",
     )  # fmt: skip
-    return TaskResult(summary=f"{progress.done} events are done", findings=[found])
+    return TaskResult(
+        summary=f"{counted(progress.done, 'event is', 'events are')} done", findings=[found]
+    )
 
 
 async def _noted(work: Work) -> tuple[list[Entry], Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from outbox_operator.api.resource import Consumer, Meta, Pipeline, Stream
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.controller.tasks.action import Work
 from outbox_operator.controller.tasks.sessions import jetstream_of
+from outbox_operator.counted import counted
 from outbox_operator.errors import AccessDeniedError, OutboxError
 from outbox_operator.plan.doctor.findings import Check, Finding, error, info, unknown
 from outbox_operator.plan.doctor.logins import check_clock, check_login, unreachable
@@ -215,7 +216,7 @@ async def _left_behind(work: Work, look: JetStreamLook, stream: Stream) -> Async
             yield info(
                 Check.STREAM_OF_NOBODY, f"stream {seen.facts.name}",
                 f"carries the mark of {seen.mark.key if seen.mark else ''}, which is gone, and "
-                f"holds {seen.facts.messages} messages",
+                f"holds {counted(seen.facts.messages, 'message')}",
                 remedy=f"nats stream rm {seen.facts.name}  # when nobody needs it",
             )  # fmt: skip
 

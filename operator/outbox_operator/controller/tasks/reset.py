@@ -32,6 +32,7 @@ from outbox_operator.controller.reconcile.postgres import in_session, read_login
 from outbox_operator.controller.runtime.reconciler import ObjectKey
 from outbox_operator.controller.tasks.action import Frozen, Work
 from outbox_operator.controller.tasks.sessions import check_stream_home, jetstream_of
+from outbox_operator.counted import counted
 from outbox_operator.errors import ConflictError, DependencyError
 from outbox_operator.plan.jetstream.consumers import (
     ObservedConsumer,
@@ -117,7 +118,7 @@ class ResetDurable:
             gone = await self._forget(work, inbox, selection, announce)
             where = where.model_copy(update={"forgotten": where.forgotten + gone})
             if gone:
-                note = f"the inbox has forgotten {where.forgotten} events"
+                note = f"the inbox has forgotten {counted(where.forgotten, 'event')}"
                 return replace(progress, where=_kept(where), note=note)
         pending = await self._move(work, admin, selection, stream, found, announce)
         self._wake(work)
@@ -148,7 +149,7 @@ class ResetDurable:
         if not pods:
             return ""
         names = ", ".join(pod["metadata"]["name"] for pod in pods[:_SHOWN_PODS])
-        return f"waits for {len(pods)} pods to end: {names}"
+        return f"waits for {counted(len(pods), 'pod')} to end: {names}"
 
     async def _forget(
         self, work: Work, inbox: Inbox, selection: ResetSelection, announce: Announce
@@ -299,7 +300,7 @@ async def _note(work: Work, stream: ObservedStream, found: ObservedConsumer) -> 
 
 def _result(work: Work, place: str, forgotten: int, pending: int) -> TaskResult:
     spec, wanted = work.consumer.spec, _wanted(work)
-    summary = f"goes on with {place}: {pending} messages to deliver"
+    summary = f"goes on with {place}: {counted(pending, 'message')} to deliver"
     findings = []
     if spec.inbox is not None and wanted.to != "End" and wanted.inbox == "Keep":
         findings.append(

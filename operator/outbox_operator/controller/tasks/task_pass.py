@@ -31,6 +31,7 @@ from outbox_operator.controller.tasks.action import Action, Target, Work
 from outbox_operator.controller.tasks.ledger import Ledger, TaskVanishedError
 from outbox_operator.controller.tasks.registry import action_of
 from outbox_operator.controller.tasks.turns import Turns
+from outbox_operator.counted import counted
 from outbox_operator.errors import (
     DependencyError,
     KubernetesError,
@@ -226,7 +227,9 @@ class TaskPass:
         self._update(startTime=stamp(self._now()), selection=dict(frozen.selection))
         self._status = with_progress(self._status, frozen.progress)
         selected = frozen.progress.selected
-        await self._say(Reason.RUNNING, "" if selected is None else f"{selected} events selected")
+        await self._say(
+            Reason.RUNNING, "" if selected is None else f"{counted(selected, 'event')} selected"
+        )
 
     async def _work(self, task: Task, target: Target, action: Action) -> ReconcileResult:
         """Slice after slice, for a moment."""

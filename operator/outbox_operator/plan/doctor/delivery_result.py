@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
+from outbox_operator.counted import counted
 from outbox_operator.plan.doctor.findings import cut
 from outbox_operator.plan.doctor.verdict import FINE, WRONG, Verdict
 from outbox_operator.wire.times import format_time
@@ -141,14 +142,19 @@ def summary(verdict: Verdict) -> str:
         proved = f"; {missing} cannot be compared"
     if not verdict.clean:
         wrong = ", ".join(f"{verdict.counts[w]} {w}" for w in WRONG if verdict.counts[w])
-        return f"not all is well: {wrong}, of {rows} rows{proved}"
+        return f"not all is well: {wrong}, of {counted(rows, 'row')}{proved}"
     if not rows:
         return f"there were no rows to compare{proved}"
     rest = f", {waiting} still wait" if waiting else ""
     if is_void(verdict):
-        return f"none of {missing} published rows can be compared{rest}"
-    counted = f"{rows - missing} of {rows}" if missing else f"all of {rows}"
-    return f"{counted} rows are accounted for, once and in order{rest}{proved}"
+        none = "the only published row cannot"
+        if missing > 1:
+            none = f"none of {missing} published rows can"
+        return f"{none} be compared{rest}"
+    found = "the only row is" if rows == 1 else f"all of {rows} rows are"
+    if missing:
+        found = f"{rows - missing} of {rows} rows are"
+    return f"{found} accounted for, once and in order{rest}{proved}"
 
 
 def is_void(verdict: Verdict) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from outbox_operator.api import meta
+from outbox_operator.counted import counted
 from outbox_operator.plan.amounts import span
 from outbox_operator.plan.doctor.findings import Check, Finding, error, warning
 from outbox_operator.plan.doctor.objects import seconds_since
@@ -91,14 +92,16 @@ def _container(pod: Body, container: Body, now: datetime, logs: str) -> Iterator
         kill = "out of memory" if last.get("reason") == "OOMKilled" else "killed (137)"
         yield error(
             Check.OUT_OF_MEMORY, pod_name(pod),
-            f"container {which} ended {kill}{ago}, limit {limit or 'none'}; {restarts} restarts",
+            f"container {which} ended {kill}{ago}, limit {limit or 'none'}; "
+            f"{counted(restarts, 'restart')}",
             wanted="room: a higher podTemplate.spec.containers[].resources.limits.memory",
             remedy=_edit(pod),
         )  # fmt: skip
     elif restarts >= MANY_RESTARTS and (ended is None or ended < EVENT_SECONDS):
         yield warning(
             Check.POD_RESTARTS, pod_name(pod),
-            f"container {which} has been started anew {restarts} times, last with exit code "
+            f"container {which} has been started anew {counted(restarts, 'time')}, "
+            "last with exit code "
             f"{last.get('exitCode', '?')}",
             remedy=logs,
         )  # fmt: skip

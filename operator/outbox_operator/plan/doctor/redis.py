@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from outbox_operator.counted import counted
 from outbox_operator.plan.amounts import size
 from outbox_operator.plan.doctor.findings import Check, Finding, error, info, warning
 from outbox_operator.plan.redis.observed import ObservedKey, ObservedServer
@@ -68,8 +69,8 @@ def check_keys(keys: Sequence[ObservedKey], most: int) -> Iterator[Finding]:
             if most > 0 and waits >= most:
                 yield warning(
                     Check.NOBODY_READS, what,
-                    f"{waits} entries wait for group {group.name}, and are kept for it beyond "
-                    f"maxMessages {most}",
+                    f"{counted(waits, 'entry waits', 'entries wait')} for group {group.name}, and "
+                    f"{'is' if waits == 1 else 'are'} kept for it beyond maxMessages {most}",
                     "consumers that read and acknowledge, or no such group",
                     f"redis-cli XINFO CONSUMERS {key.name} {group.name}",
                 )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from outbox_operator.counted import counted
 from outbox_operator.plan.amounts import size, span
 from outbox_operator.plan.doctor.findings import (
     Check,
@@ -196,7 +197,7 @@ def check_durable(facts: DurableFacts, stream: StreamFacts, now: datetime) -> It
         heal = f"nats consumer rm {facts.stream} {facts.name}  # when nobody needs it"
         keeps = stream.retention in ("interest", "workqueue") and unread
         make = warning if keeps else info
-        kept = f"; the stream keeps {unread} messages for it" if keeps else ""
+        kept = f"; the stream keeps {counted(unread, 'message')} for it" if keeps else ""
         yield make(Check.DURABLE_OF_NOBODY, what, f"a durable consumer {whose}{kept}", remedy=heal)
         return
     if unread:
@@ -205,7 +206,7 @@ def check_durable(facts: DurableFacts, stream: StreamFacts, now: datetime) -> It
     if idle and not facts.stopped:
         yield warning(
             Check.NOBODY_READS, what,
-            f"{facts.pending} messages wait, and nobody asks for any",
+            f"{counted(facts.pending, 'message waits', 'messages wait')}, and nobody asks for any",
             "pods that read", "kubectl get evc,pods  # in the namespace of the consumer",
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from outbox_operator.api.v1alpha1.archive import (
     ArchiveState,
     PendingArchivePlan,
 )
+from outbox_operator.counted import counted
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.approval import Question, Vote, allows, held, last_word
@@ -189,13 +190,14 @@ def _held_back(
         return None
     count = len(migration.statements)
     if consumer.meta.paused:
-        text = f"{count} statements wait and are left so while paused"
+        left = ("statement waits and is left so", "statements wait and are left so")
+        text = f"{counted(count, *left)} while paused"
         return waiting(kind, Reason.UPDATE_FROZEN, text)
     word = last_word(consumer, "Schema", migration.hash, votes)
     needed = migration.destructive or archive.migrations.policy == "RequireApproval"
     if not needed or allows(word):
         return None
-    text = f"{count} statements wait in status.archive.pendingPlan"
+    text = f"{counted(count, 'statement waits', 'statements wait')} in status.archive.pendingPlan"
     return held(consumer, kind, migration.hash, word, text)
 
 

@@ -10,6 +10,7 @@ from outbox_operator.api.v1alpha1.archive import (
     ArchiveBackfillState,
     ArchiveGap,
 )
+from outbox_operator.counted import counted
 from outbox_operator.plan.archives import archive_of
 from outbox_operator.plan.postgres.archive_numbers import ArchiveNumbers, BackfillNumbers
 from outbox_operator.plan.postgres.archive_seals import Head
@@ -52,7 +53,8 @@ def complete_part(consumer: Consumer, numbers: ArchiveNumbers | None) -> Part | 
         return informing(ok(kind, Reason.NOTHING_MISSING, text))
     gap = numbers.first_gaps[0]
     text = (
-        f"{numbers.gaps} gaps in the numbers of events, the first in shard {gap.shard} of "
+        f"{counted(numbers.gaps, 'gap')} in the numbers of events, the first in shard "
+        f"{gap.shard} of "
         f"{gap.source}: {gap.first} to {gap.last}, sent between {time_of(gap.sent_after)} and "
         f"{time_of(gap.sent_before)}"
     )
@@ -83,7 +85,10 @@ def backfilled_part(consumer: Consumer, numbers: ArchiveNumbers | None) -> Part 
     if found.problem is not None:
         text = f"spec.handler.archive.backfill: {found.problem[:_MOST_CHARACTERS]}"
         return informing(waiting(kind, Reason.BACKFILL_STUCK, text))
-    far = f"{found.rows} rows of {found.source}, of which {found.stored} were not archived yet"
+    far = (
+        f"{counted(found.rows, 'row')} of {found.source}, of which "
+        f"{counted(found.stored, 'was', 'were')} not archived yet"
+    )
     if found.ended_at is None:
         text = f"{far}; at position {found.position} of {found.up_to}"
         return informing(waiting(kind, Reason.BACKFILLING, text))

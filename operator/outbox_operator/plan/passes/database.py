@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import SchemaStatus
+from outbox_operator.counted import counted
 from outbox_operator.errors import ConflictError, OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.approval import Question, Vote, allows, last_word
@@ -239,7 +240,8 @@ def _held_back(
     """Why a plan may not run now; None when it may."""
     kind = ConditionType.SCHEMA_APPLIED
     if pipeline.meta.paused:
-        text = f"{len(plan.statements)} statements wait and are left so while paused"
+        left = ("statement waits and is left so", "statements wait and are left so")
+        text = f"{counted(len(plan.statements), *left)} while paused"
         return waiting(kind, Reason.UPDATE_FROZEN, text)
     if leaving is not None:
         return move_held(pipeline, leaving, votes)
@@ -249,5 +251,6 @@ def _held_back(
     word = last_word(pipeline, "Schema", plan.hash, votes)
     if not needs_approval or allows(word):
         return None
-    text = f"{len(plan.statements)} statements wait in status.schema.pendingPlan"
+    wait = counted(len(plan.statements), "statement waits", "statements wait")
+    text = f"{wait} in status.schema.pendingPlan"
     return held_back(pipeline, kind, plan.hash, word, text)

@@ -9,6 +9,7 @@ from typing import Any
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline
 from outbox_operator.api.v1alpha1.pipeline import PendingPlan, SchemaStatus
+from outbox_operator.counted import counted
 from outbox_operator.errors import AccessDeniedError, CredentialsError, DependencyError
 from outbox_operator.plan.passes.approval import Question
 from outbox_operator.plan.passes.database import DatabaseApplied, DatabasePlan, DatabaseResult
@@ -85,7 +86,8 @@ def _drifts(pipeline: Pipeline, plan: DatabasePlan) -> tuple[str, ...]:
         rows = 0 if outbox is None else outbox.backlogRows
         return (
             f"the tables of schema {pipeline.spec.database.schema_} were gone and have been made "
-            f"again; {rows} rows waited when they were counted last, and are lost",
+            f"again; {counted(rows, 'row')} waited when last counted, and "
+            f"{'is' if rows == 1 else 'are'} lost",
         )
     return () if plan.migration is None else plan.migration.repairs
 

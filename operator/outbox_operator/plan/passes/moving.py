@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Pipeline
+from outbox_operator.counted import counted
 from outbox_operator.plan.passes.approval import Vote, allows, held, last_word
 from outbox_operator.plan.plan_hash import plan_hash
 from outbox_operator.plan.postgres.state import ObservedDatabase, OutboxNumbers
@@ -53,9 +54,12 @@ class Move:
     @property
     def leaves(self) -> str:
         """What stays where it was, for people."""
-        count = f"{self.rows}{' or more' if self.more else ''}"
-        when = "wait" if self.numbers else "waited when it was looked at last"
-        return f"{count} rows {when} in the database where the outbox was (identity {self.before})"
+        more = " or more" if self.more else ""
+        late = " waited when it was looked at last"
+        rows = counted(self.rows, f"row{late}", f"rows{late}", more=more)
+        if self.numbers:
+            rows = counted(self.rows, "row waits", "rows wait", more=more)
+        return f"{rows} in the database where the outbox was (identity {self.before})"
 
 
 def move_of(pipeline: Pipeline, found: ObservedDatabase, left: OutboxNumbers | None) -> Move | None:
@@ -128,7 +132,8 @@ class InboxMove:
     def leaves(self) -> str:
         """What may come again, for people."""
         return (
-            f"{self.unacknowledged} messages are handed out and not acknowledged: which of them "
+            f"{counted(self.unacknowledged, 'message is', 'messages are')} handed out and not "
+            "acknowledged: which of them "
             f"were handled is known where the inbox was (identity {self.before})"
         )
 
@@ -140,7 +145,8 @@ class InboxMove:
             there = "the inbox there knew the consumer already"
         return (
             f"the inbox is in another database now (identity {self.now}, before {self.before}); "
-            f"{self.unacknowledged} messages were handed out and not acknowledged; {there}"
+            f"{counted(self.unacknowledged, 'message was', 'messages were')} handed out and not "
+            f"acknowledged; {there}"
         )
 
 

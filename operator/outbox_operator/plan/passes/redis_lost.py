@@ -11,6 +11,7 @@ from datetime import datetime
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.v1alpha1.redis import RedisKey, RedisState
+from outbox_operator.counted import counted
 from outbox_operator.plan.redis.observed import ObservedKey
 from outbox_operator.plan.status.conditions import Part, info, is_recent
 from outbox_operator.plan.status.drift import LONGEST_TEXT
@@ -74,6 +75,7 @@ def _removed(key: ObservedKey, count: int) -> str:
     more = f" and {len(behind) - _MOST_NAMES} more" if len(behind) > _MOST_NAMES else ""
     for_groups = f"; not all of them had been given to group {shown}{more}" if behind else ""
     return (
-        f"{count} entries of key {key.name} were removed by somebody else than the operator "
+        f"{counted(count, 'entry', 'entries')} of key {key.name} "
+        f"{'was' if count == 1 else 'were'} removed by somebody else than the operator "
         f"(XTRIM, XDEL, XADD with MAXLEN or MINID){for_groups}"
     )

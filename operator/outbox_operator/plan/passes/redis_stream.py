@@ -14,6 +14,7 @@ from outbox_operator.api.resource import Stream
 from outbox_operator.api.v1alpha1.common import StreamPlace
 from outbox_operator.api.v1alpha1.redis import RedisConnection, RedisKey, RedisState
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.ownership import Claim, held_before
 from outbox_operator.plan.passes.redis_left import Looked, groups_of, left_after, left_part
@@ -194,7 +195,8 @@ def _moved(before: StreamState | None, now: StreamState) -> str | None:
         return None
     return (
         f"the stream is declared at {now.place.url} now, where it begins anew; what is left at "
-        f"{before.place.url} stays there: {before.messages} entries when it was looked at last"
+        f"{before.place.url} stays there: "
+        f"{counted(before.messages or 0, 'entry', 'entries')} when it was looked at last"
     )
 
 

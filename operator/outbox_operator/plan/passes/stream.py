@@ -15,6 +15,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Pipeline, Stream
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.jetstream.decide import Config
 from outbox_operator.plan.jetstream.steps import step
@@ -261,11 +262,11 @@ def _step(
     )
     what, lost = f"stream {desired['name']}", None
     if before is not None and desired["name"] == before.name:
-        lost = f"it held {before.messages} messages when it was looked at last"
+        lost = f"it held {counted(before.messages or 0, 'message')} when it was looked at last"
     elif before is not None and before.deadLetters is None and was_settled:
         lost = ""
     elif before is not None and before.deadLetters is not None:
-        lost = f"it held {before.deadLetters} dead letters when it was looked at last"
+        lost = f"it held {counted(before.deadLetters, 'dead letter')} when it was looked at last"
     return step(what, decision, found, paused=stream.meta.paused, lost=lost)
 
 

@@ -14,6 +14,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Meta, Pipeline, Stream
 from outbox_operator.api.v1alpha1.approval import PendingMove
 from outbox_operator.api.v1alpha1.common import NatsConnection, StreamPlace
+from outbox_operator.counted import counted
 from outbox_operator.plan.passes.approval import Decided, Vote, allows, held, last_word
 from outbox_operator.plan.passes.moving import nothing_waited
 from outbox_operator.plan.passes.place import Sight, is_elsewhere, place_text
@@ -55,9 +56,15 @@ class StreamMove:
     @property
     def leaves(self) -> str:
         """What stays where it was, for people."""
-        when = "wait" if self.seen else "waited when they were counted last"
-        text = f"{self.waiting} messages {when} for consumers at {self.before}"
-        return f"{text}; so do {self.letters} dead letters" if self.letters else text
+        late = " when they were counted last"
+        text = counted(self.waiting, f"message waited{late}", f"messages waited{late}")
+        if self.seen:
+            text = counted(self.waiting, "message waits", "messages wait")
+        text = f"{text} for consumers at {self.before}"
+        if not self.letters:
+            return text
+        so = "does" if self.letters == 1 else "do"
+        return f"{text}; so {so} {counted(self.letters, 'dead letter')}"
 
     @property
     def text(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
+from outbox_operator.counted import counted
 from outbox_operator.wire.archive import COLUMNS
 from outbox_operator.wire.tables import quoted
 
@@ -191,7 +192,8 @@ def drop_faults(seal: Seal, sealed: int, keep: Mapping[str, float]) -> Iterable[
     """
     if seal.rows != sealed:
         yield (
-            f"{seal.name}: {seal.rows} rows went with the partition, and seals have {sealed}: "
+            f"{seal.name}: {counted(seal.rows, 'row')} went with the partition, and "
+            f"seals have {sealed}: "
             "somebody deleted or inserted some before retention took it"
         )
     if seal.due_at is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from outbox_operator.counted import counted
 from outbox_operator.errors import SpecError
 
 Which = Literal["unpublished", "all", "none", "from-position", "created-after"]
@@ -98,11 +99,11 @@ def describe(choice: Choice, shards: Sequence[ShardFacts], place: str) -> list[s
         lines.append(where + (shard.problem or "its cursor belongs to this server"))
         if shard.chosen and shard.oldest is not None:
             lines.append(
-                f"    {shard.chosen} of {shard.rows} rows will be published, positions "
+                f"    {shard.chosen} of {counted(shard.rows, 'row')} will be published, positions "
                 f"{shard.first} to {shard.last}, the oldest from {shard.oldest:%Y-%m-%d %H:%M:%S%z}"
             )
         else:
-            lines.append(f"    none of {shard.rows} rows will be published")
+            lines.append(f"    none of {counted(shard.rows, 'row')} will be published")
     if choice.which == "unpublished":
         lines.append("  Those of them that the stream already has are left out by the relay.")
     elif choice.repeats:

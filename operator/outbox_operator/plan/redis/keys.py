@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec
+from outbox_operator.counted import counted
 from outbox_operator.errors import (
     ConflictError,
     OutboxError,
@@ -98,7 +99,8 @@ def key_step(
     drift = None
     if seen_here and known is not None and missing:
         drift = (
-            f"{what} was missing and has been created again; it held {held} entries when it was "
+            f"{what} was missing and has been created again; it held "
+            f"{counted(held, 'entry', 'entries')} when it was "
             "looked at last; kubectl outbox rebase --all sends those again whose rows are kept"
         )
     elif seen_here and known is not None:

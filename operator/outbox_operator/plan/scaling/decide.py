@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from outbox_operator.counted import counted
 from outbox_operator.plan.scaling.limits import Limits
 from outbox_operator.plan.scaling.load import Load, Pace, paced
 from outbox_operator.plan.status.workload import Replicas
@@ -189,7 +190,7 @@ def _unknown(
     if not current and not paused and (now - since).total_seconds() >= UNKNOWN_SECONDS:
         why = f"how many {limits.what} wait is not known, and without a pod nobody handles any"
         return replace(_changed(limits, kept, 0, 1, why, now), reason=Reason.BACKLOG_UNKNOWN)
-    text = f"{pods_text(current)} stay: how many {limits.what} wait is not known"
+    text = f"{counted(current, 'pod stays', 'pods stay')}: how many {limits.what} wait is not known"
     rest = replace(kept, more=None, fewer=None)
     return Decision(count=current, reason=Reason.BACKLOG_UNKNOWN, text=text, why=text, memory=rest)
 
@@ -210,7 +211,7 @@ def _first(
         return _stays(limits, kept, 0, answer.why)
     why = answer.why if load.backlog else f"{load.in_hand} {limits.what} were not answered"
     if paused:
-        text = f"{pods_text(0)}, and no more before the pause ends"
+        text = f"{counted(0, 'pod')}, and no more before the pause ends"
         return Decision(count=0, reason=Reason.SCALING_HELD, text=text, why=why, memory=kept)
     count = min(max(1, math.ceil(needed)), limits.up.most, limits.limit)
     return _changed(limits, kept, 0, count, why, now)
@@ -285,7 +286,7 @@ def _more(
     kept = replace(kept, more=trend)
     if held:
         until = "the pause ends" if paused else "all that are asked for are ready"
-        text = f"{pods_text(current)}, and no more before {until}"
+        text = f"{counted(current, 'pod')}, and no more before {until}"
         return Decision(
             count=current, reason=Reason.SCALING_HELD, text=text, why=answer.why, memory=kept
         )
@@ -327,12 +328,8 @@ def _is_due(trend: Trend, after_seconds: float, kept: Memory, now: datetime) -> 
 
 def _waits(limits: Limits, load: Load, pace: Pace) -> str:
     coming = "" if pace.coming is None else f", {pace.coming:.3g} a second come"
-    return f"{load.backlog} {limits.what} wait{coming}"
-
-
-def pods_text(count: int) -> str:
-    """A number of pods, for people."""
-    return f"{count} pod" if count == 1 else f"{count} pods"
+    what = limits.what
+    return counted(load.backlog, f"{what.removesuffix('s')} waits", f"{what} wait") + coming
 
 
 def _bound(limits: Limits) -> str:
@@ -343,7 +340,7 @@ def _stays(limits: Limits, kept: Memory, count: int, why: str) -> Decision:
     if limits.ceiling is None:
         reason, text = (
             Reason.SCALING_ACTIVE,
-            f"{pods_text(count)}, of {limits.least} to {limits.most}",
+            f"{counted(count, 'pod')}, of {limits.least} to {limits.most}",
         )
     else:
         reason = Reason.SCALING_LIMITED
@@ -357,5 +354,5 @@ def _changed(
     limits: Limits, kept: Memory, before: int, count: int, why: str, now: datetime
 ) -> Decision:
     rest = replace(kept, more=None, fewer=None, changed_at=now)
-    text = f"from {before} to {pods_text(count)}: {why}"
+    text = f"from {before} to {counted(count, 'pod')}: {why}"
     return replace(_stays(limits, rest, count, why), change=text)

@@ -10,7 +10,8 @@ from typing import Any
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Pipeline
 from outbox_operator.api.v1alpha1.autoscaling import AutoscalingStatus
-from outbox_operator.plan.scaling.decide import Decision, Memory, decide, pods_text
+from outbox_operator.counted import counted
+from outbox_operator.plan.scaling.decide import Decision, Memory, decide
 from outbox_operator.plan.scaling.limits import (
     Ceiling,
     Limits,
@@ -185,7 +186,7 @@ def given(
         reason, text = Reason.SCALING_LIMITED, f"{ceiling.pods} of {count}: {ceiling.why}"
     change = None
     if last is not None and last.wantedReplicas != count:
-        change = f"from {last.wantedReplicas} to {pods_text(count)}: {field} was written"
+        change = f"from {last.wantedReplicas} to {counted(count, 'pod')}: {field} was written"
     return Scaled(
         count=count,
         part=_part(reason, text),

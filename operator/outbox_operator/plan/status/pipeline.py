@@ -9,6 +9,7 @@ from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Meta
 from outbox_operator.api.v1alpha1.pipeline import OutboxStatus, RelayStatus
 from outbox_operator.api.v1alpha1.stream import StreamState
+from outbox_operator.counted import counted
 from outbox_operator.plan.advice import next_step
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import Part, info, round_age, stamp, waiting
@@ -92,7 +93,7 @@ def progress_part(part: Part, numbers: OutboxNumbers) -> Part:
     return waiting(
         ConditionType.RELAY_AVAILABLE,
         Reason.RELAY_NOT_PROGRESSING,
-        f"{numbers.backlog_rows}{more} rows wait, the oldest for "
+        f"{counted(numbers.backlog_rows, 'row waits', 'rows wait', more=more)}, the oldest for "
         f"{numbers.oldest_age_seconds:.0f} s, and nothing was published {since}; "
         "see the relay's log and /readyz",
     )
@@ -121,7 +122,7 @@ def lagging_part(numbers: OutboxNumbers) -> Part:
     more = "+" if numbers.backlog_is_estimate else ""
     if numbers.backlog_rows >= LAG_ROWS or numbers.oldest_age_seconds >= LAG_SECONDS:
         text = (
-            f"{numbers.backlog_rows}{more} rows wait, "
+            f"{counted(numbers.backlog_rows, 'row waits', 'rows wait', more=more)}, "
             f"the oldest for {round_age(numbers.oldest_age_seconds):g} s"
         )
         return info(ConditionType.LAGGING, True, Reason.BACKLOG_ABOVE_THRESHOLD, text)

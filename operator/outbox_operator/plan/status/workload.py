@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Resource
+from outbox_operator.counted import counted
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.names import selector_text
 from outbox_operator.plan.status.conditions import Part, failed, ok, unknown, waiting
@@ -246,7 +247,10 @@ def deployment_part(
     if stopped is not None:
         if numbers.existing:
             return waiting(
-                kind, Reason.STOPPING, f"Deployment {name}: {numbers.existing} pods still run"
+                kind,
+                Reason.STOPPING,
+                f"Deployment {name}: "
+                f"{counted(numbers.existing, 'pod still runs', 'pods still run')}",
             )
         return ok(kind, Reason.STOPPED, stopped)
     if is_settled(deployment):

@@ -17,6 +17,7 @@ from outbox_operator.api.resource import Task
 from outbox_operator.api.v1alpha1.approval import Decision
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.task import REFS
+from outbox_operator.counted import counted
 from outbox_operator.plan.passes.approval import Decided, Vote, outdone
 from outbox_operator.plan.tasks.status import is_working
 
@@ -81,7 +82,7 @@ def what_waits(target: Decided) -> Mapping[str, str]:
     if isinstance(status, OutboxPipelineStatus) and status.schema_ is not None:
         pending = status.schema_.pendingPlan
         if pending is not None:
-            found[pending.hash] = f"{len(pending.statements)} statements"
+            found[pending.hash] = counted(len(pending.statements), "statement")
     if status.pendingMove is not None:
         found[status.pendingMove.hash] = status.pendingMove.text
     return found

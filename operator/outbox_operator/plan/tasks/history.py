@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Meta, parse_consumer
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
+from outbox_operator.counted import counted
 from outbox_operator.errors import DependencyError, SpecError, TaskFailedError
 from outbox_operator.plan.jetstream.consumers import settles_itself
 from outbox_operator.plan.tasks.letters import Remembered, kept
@@ -96,7 +97,10 @@ def answered(progress: Progress, selection: HistorySelection, pipeline: Meta) ->
         )
         unknown = Finding(severity="Unknown", check="Unproven", object=pipeline.key, message=text)
         findings.append(unknown)
-    return TaskResult(summary=f"{progress.done} events were sent again", findings=findings)
+    return TaskResult(
+        summary=f"{counted(progress.done, 'event was', 'events were')} sent again",
+        findings=findings,
+    )
 
 
 def no_longer_kept(oldest: datetime | None, first: int | None) -> TaskFailedError:
@@ -116,7 +120,8 @@ def no_longer_kept(oldest: datetime | None, first: int | None) -> TaskFailedErro
 def emptied_meanwhile(copied: int, position: int) -> TaskFailedError:
     """Why a replay ends that stood still for too long."""
     return TaskFailedError(
-        f"{copied} events were copied, up to position {position}; then the task stood still for "
+        f"{counted(copied, 'event was', 'events were')} copied, up to position "
+        f"{position}; then the task stood still for "
         "longer than an hour, and rows behind that were emptied, because spec.outbox.retention has "
         "passed",
         reason=Reason.NO_LONGER_KEPT,
@@ -129,7 +134,7 @@ def with_left_out(progress: Progress) -> Progress:
     if left <= 0:
         return progress
     return progress.failing(
-        f"{left} events", Reason.NOT_FOUND,
+        counted(left, "event"), Reason.NOT_FOUND,
         "were selected and not sent again: their rows are not as they were then, because of a "
         "rebase, or because they became dead letters meanwhile. Make a new task for them",
         count=left,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from outbox_operator.api.v1alpha1.task import Finding, TaskResult
 from outbox_operator.api.v1alpha1.task_actions import Rebase, moment
+from outbox_operator.counted import counted
 from outbox_operator.plan.postgres.rebase import Choice, ShardFacts, Which
 from outbox_operator.wire.times import format_time
 
@@ -34,7 +35,9 @@ def answer(choice: Choice, shards: Sequence[ShardFacts], *, dry_run: bool) -> Ta
     """What is published, shard by shard."""
     chosen, rows = sum(one.chosen for one in shards), sum(one.rows for one in shards)
     will = "would be" if dry_run else "are to be"
-    said = f"{chosen} of {rows} rows {will} published"
+    if chosen == rows == 1 and not dry_run:
+        will = "is to be"
+    said = f"{chosen} of {counted(rows, 'row')} {will} published"
     if choice.which == "unpublished":
         said += "; the relay leaves out those that the stream has already"
     elif choice.repeats:
@@ -50,11 +53,12 @@ def _finding(shard: ShardFacts) -> Finding:
     said = shard.problem or "its cursor belongs to this server"
     if shard.chosen and shard.oldest is not None:
         said += (
-            f"; {shard.chosen} of {shard.rows} rows, positions {shard.first} to {shard.last}, the "
+            f"; {shard.chosen} of {counted(shard.rows, 'row')}, positions "
+            f"{shard.first} to {shard.last}, the "
             f"oldest of {format_time(shard.oldest, 'seconds')}"
         )
     else:
-        said += f"; none of {shard.rows} rows"
+        said += f"; none of {counted(shard.rows, 'row')}"
     return Finding(severity="Info", check="Shard", object=f"shard {shard.shard}", message=said)
 
 

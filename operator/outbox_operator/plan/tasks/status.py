@@ -21,6 +21,7 @@ from outbox_operator.api.v1alpha1.task import (
     OutboxTaskStatus,
     TaskResult,
 )
+from outbox_operator.counted import counted
 from outbox_operator.plan.status.conditions import stamp
 from outbox_operator.reasons import Reason
 from outbox_operator.wire.headers import without_strays
@@ -190,34 +191,38 @@ def settled(progress: Progress, *, dry_run: bool) -> Progress:
         return progress
     gone = progress.selected - progress.handled
     if gone > 0:
-        progress = progress.failing(f"{gone} events", Reason.NOT_FOUND, GONE_TEXT, count=gone)
+        progress = progress.failing(counted(gone, "event"), Reason.NOT_FOUND, GONE_TEXT, count=gone)
     return replace(progress, selected=progress.handled)
 
 
 def ending(progress: Progress, *, dry_run: bool) -> tuple[Reason, str, bool]:
     """Reason, message and whether a task that has nothing left to do ended well."""
-    counted = "" if progress.selected is None else f"{progress.selected} events"
+    selected = "" if progress.selected is None else counted(progress.selected, "event")
     if dry_run:
         if progress.selected is not None and progress.failed:
-            counted = f"{progress.selected - progress.failed} of {counted}"
-        answered = progress.result.summary if progress.result else "" if counted else progress.note
-        text = answered or f"{counted or 'nothing'} would be done"
+            selected = f"{progress.selected - progress.failed} of {selected}"
+        answered = progress.result.summary if progress.result else "" if selected else progress.note
+        text = answered or f"{selected or 'nothing'} would be done"
         return Reason.DRY_RUN, f"{text}; nothing was changed", True
     if progress.gives_up:
         text = (
-            f"{progress.failed} events could not be done, which is enough; {progress.done} of "
+            f"{counted(progress.failed, 'event')} could not be done, which is enough; "
+            f"{progress.done} of "
             f"{progress.selected} are done, the others were left as they are. Remove the cause "
             "that `failures` shows, then make a new task"
         )
         return Reason.TOO_MANY_FAILURES, text, False
     if progress.failed:
-        text = f"{progress.done} of {progress.selected} events are done, {progress.failed} are not"
+        of = counted(progress.selected or 0, "event is", "events are")
+        text = f"{progress.done} of {of} done, {counted(progress.failed, 'is', 'are')} not"
         if progress.failures:
             first = progress.failures[0]
             text += f"; the first: {first.id}: {first.message or first.reason}"
         return Reason.SOME_FAILED, text, False
     said = progress.result.summary if progress.result else ""
-    return Reason.COMPLETED, progress.note or said or (counted and f"{counted} are done"), True
+    done = progress.selected
+    text = "" if done is None else counted(done, "event is done", "events are done")
+    return Reason.COMPLETED, progress.note or said or text, True
 
 
 def said_while_trying(conditions: Iterable[Mapping[str, Any]], note: str) -> tuple[Reason, str]:

@@ -64,7 +64,7 @@ UNSCHEDULED = {
     [
         (None, None, [], "False", "Creating", "does not exist"),
         (RUNNING, None, [], "True", "MinimumReplicas", "1 of 1"),
-        (RUNNING, "spec.replicas is 0", [], "False", "Stopping", "1 pods still run"),
+        (RUNNING, "spec.replicas is 0", [], "False", "Stopping", "1 pod still runs"),
         (deployment(0), "spec.replicas is 0", [], "True", "Stopped", "spec.replicas is 0"),
         (deployment(0), None, [], "True", "ScaledToZero", "scaled to zero"),
         # On its way, and what is missing.

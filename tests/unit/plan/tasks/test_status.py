@@ -119,7 +119,7 @@ def test_what_the_conditions_say_is_understood_again() -> None:
             Progress(selected=3, done=2).failing("e1", Reason.KEY_BUSY, "no"),
             False,
             Reason.SOME_FAILED,
-            "2 of 3 events are done, 1 are not; the first: e1: no",
+            "2 of 3 events are done, 1 is not; the first: e1: no",
         ),
         (
             Progress(selected=9, done=1, failed=5, gives_up=True),
