@@ -209,7 +209,7 @@ def _first(
     kept = replace(kept, more=None, fewer=None)
     if not load.is_any:
         return _stays(limits, kept, 0, answer.why)
-    why = answer.why if load.backlog else f"{load.in_hand} {limits.what} were not answered"
+    why = answer.why if load.backlog else _unanswered(limits, load)
     if paused:
         text = f"{counted(0, 'pod')}, and no more before the pause ends"
         return Decision(count=0, reason=Reason.SCALING_HELD, text=text, why=why, memory=kept)
@@ -218,22 +218,22 @@ def _first(
 
 
 def _answers(limits: Limits, load: Load, pace: Pace, current: int) -> list[_Answer]:
-    more, what = f"{load.backlog}{' or more' if load.at_least else ''}", limits.what
+    wait = _wait(limits, load)
     found = []
     if limits.backlog is not None:
         pods = load.backlog / limits.backlog
-        why = f"{more} {what} wait, targetBacklog is {limits.backlog}"
+        why = f"{wait}, targetBacklog is {limits.backlog}"
         found.append(_Answer(more=pods, fewer=pods, why=why))
     if limits.drain_seconds is not None:
         work = load.backlog / limits.drain_seconds
-        why = f"{more} {what} wait, targetDrainTime is {limits.drain_seconds:g} s, and a pod does "
+        why = f"{wait}, targetDrainTime is {limits.drain_seconds:g} s, and a pod does "
         why += "nobody knows how many" if pace.per_pod is None else f"{pace.per_pod:.3g} a second"
         up, down = _over(work, pace.per_pod), _over(work, pace.at_least)
         waited = load.oldest_seconds or 0.0
         if load.at_least and waited > limits.drain_seconds and (up or 0.0) <= current + 1:
             # More than was counted: how long the oldest has waited tells what the number does not.
             up = down = current + 1.0
-            why = f"{more} {what} wait, the oldest for {waited:.0f} s, "
+            why = f"{wait}, the oldest for {waited:.0f} s, "
             why += f"and targetDrainTime is {limits.drain_seconds:g} s"
         found.append(_Answer(more=up, fewer=down, why=why))
     return found
@@ -328,8 +328,20 @@ def _is_due(trend: Trend, after_seconds: float, kept: Memory, now: datetime) -> 
 
 def _waits(limits: Limits, load: Load, pace: Pace) -> str:
     coming = "" if pace.coming is None else f", {pace.coming:.3g} a second come"
+    return f"{_wait(limits, load)}{coming}"
+
+
+def _unanswered(limits: Limits, load: Load) -> str:
     what = limits.what
-    return counted(load.backlog, f"{what.removesuffix('s')} waits", f"{what} wait") + coming
+    return counted(
+        load.in_hand, f"{what.removesuffix('s')} was not answered", f"{what} were not answered"
+    )
+
+
+def _wait(limits: Limits, load: Load) -> str:
+    what = limits.what
+    more = " or more" if load.at_least else ""
+    return counted(load.backlog, f"{what.removesuffix('s')} waits", f"{what} wait", more=more)
 
 
 def _bound(limits: Limits) -> str:

@@ -191,6 +191,8 @@ def test_what_is_said() -> None:
     decision = decided(2500)
     assert decision.change == "from 1 to 3 pods: 2500 rows wait, targetBacklog is 1000"
     assert decided(2500, at_least=True).why == "2500 or more rows wait, targetBacklog is 1000"
+    assert decided(1).why.startswith("1 row waits, ")
+    assert decided(1, at_least=True).why.startswith("1 or more rows wait, ")
     limited = decided(5000, ceiling=ONE_WORKS)
     assert limited.text == "1 of 10: outbox.shards is 1"
     most = decided(99_000, current=10)
