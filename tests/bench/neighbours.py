@@ -23,6 +23,7 @@ from bench.operator_bed import (
     pipeline,
     ready_conditions,
     secret,
+    watching_ready,
     write,
 )
 from bench.reconcile import percentiles
@@ -40,22 +41,12 @@ async def healthy(bed: OperatorBed, name: str) -> float:
     url = bed.server.create_database()
     await apply(bed.kubectl, secret(name, url))
     schema = name.replace("-", "_")
-    watcher = await asyncio.create_subprocess_exec(
-        bed.kubectl.program, f"--kubeconfig={bed.kubectl.kubeconfig}", "get",
-        "outboxpipelines.outbox.dev", "-n", NAMESPACE, "--watch", "-o",
-        'jsonpath={.metadata.name} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}',
-        stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
+    named = ("-n", NAMESPACE, "--field-selector", f"metadata.name={name}")
+    async with watching_ready(bed.kubectl, *named) as ready:
         start = time.perf_counter()
         await apply(bed.kubectl, pipeline(name, bed.nats.url, schema, name))
-        assert watcher.stdout is not None
-        while (await watcher.stdout.readline()).decode().split() != [name, "True"]:
-            pass
+        await ready(1)
         return time.perf_counter() - start
-    finally:
-        watcher.kill()
-        await watcher.wait()
 
 
 async def beside_neighbours(

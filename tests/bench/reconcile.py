@@ -27,8 +27,8 @@ from bench.operator_bed import (
     conditions,
     operator_bed,
     pipeline,
-    ready_conditions,
     secret,
+    watching_ready,
     write,
 )
 from support.kube import Kubectl
@@ -145,17 +145,13 @@ async def scale(bed: OperatorBed, count: int, idle_seconds: float) -> dict[str, 
     url, pid = bed.server.create_database(), bed.pid
     await apply(bed.kubectl, secret("shared", url))
     documents = [pipeline(f"scale-{i}", bed.nats.url, f"scale_{i}", "shared") for i in range(count)]
-    start, cpu_before = time.perf_counter(), cpu_seconds(pid)
-    for first in range(0, count, AT_ONCE):
-        await apply(bed.kubectl, *documents[first : first + AT_ONCE])
-    applied = time.perf_counter() - start
-
-    async def all_ready() -> bool:
-        found = await ready_conditions(bed.kubectl, "-n", NAMESPACE)
-        return found.count("True") == count
-
-    await eventually(all_ready, f"{count} pipelines are Ready", seconds=300, pause=0.5)
-    reconciled, cpu_reconciled = time.perf_counter() - start, cpu_seconds(pid) - cpu_before
+    async with watching_ready(bed.kubectl, "-n", NAMESPACE) as ready:
+        start, cpu_before = time.perf_counter(), cpu_seconds(pid)
+        for first in range(0, count, AT_ONCE):
+            await apply(bed.kubectl, *documents[first : first + AT_ONCE])
+        applied = time.perf_counter() - start
+        await asyncio.wait_for(ready(count), 300)
+        reconciled, cpu_reconciled = time.perf_counter() - start, cpu_seconds(pid) - cpu_before
     await asyncio.sleep(150)  # until all rest: two passes over each have come to the same
     async with connected(bed.nats) as client:
         monitor = await asyncpg.connect(url)

@@ -31,6 +31,7 @@ from bench.operator_bed import (
     pipeline,
     ready_conditions,
     secret,
+    watching_ready,
     write,
 )
 from bench.reconcile import one_pipeline
@@ -76,17 +77,12 @@ class Filled(OperatorBed):
         documents = [
             pipeline(f"scale-{i}", self.nats.url, f"scale_{i}", "shared") for i in range(count)
         ]
-        start, cpu, calls = time.perf_counter(), cpu_seconds(self.pid), self.kubernetes_calls()
-        for first in range(0, count, AT_ONCE):
-            await apply(self.kubectl, *documents[first : first + AT_ONCE])
-        applied = time.perf_counter() - start
-
-        async def all_ready() -> bool:
-            return await self.ready() == count
-
-        # To ask for all of them takes the API server and kubectl a second for each 500.
-        pause = max(1.0, count / 200)
-        await eventually(all_ready, "all are Ready", seconds=_PATIENCE_SECONDS, pause=pause)
+        async with watching_ready(self.kubectl, "-n", NAMESPACE) as ready:
+            start, cpu, calls = time.perf_counter(), cpu_seconds(self.pid), self.kubernetes_calls()
+            for first in range(0, count, AT_ONCE):
+                await apply(self.kubectl, *documents[first : first + AT_ONCE])
+            applied = time.perf_counter() - start
+            await asyncio.wait_for(ready(count), _PATIENCE_SECONDS)
         return {
             "apply_s": round(applied, 1),
             "ready_s": round(time.perf_counter() - start, 1),
