@@ -62,12 +62,14 @@ def _class(name: str, kind: Any) -> Iterator[str]:
     for method, member in vars(kind).items():
         if method.startswith("_"):
             continue
+        if hasattr(member, "__code__"):  # as a function has, and what stands for one
+            member = inspect.unwrap(member)
         if isinstance(member, property):
             yield f"#### `{name}.{method}`\n"
             yield _text(inspect.getdoc(member) or "")
         elif inspect.isfunction(member):
             # A context manager's wrapper is no coroutine, and neither awaited.
-            word = "await " if inspect.iscoroutinefunction(inspect.unwrap(member)) else ""
+            word = "await " if inspect.iscoroutinefunction(member) else ""
             yield f"#### `{name}.{method}`\n"
             yield f"```python\n{word}{_signature(method, member)}\n```\n"
             yield _text(inspect.getdoc(member) or "")

@@ -7,12 +7,10 @@ a warning when the coroutine is thrown away.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import sys
 from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, TypeVar
+from functools import update_wrapper
+from types import MethodType
+from typing import Any, TypeVar, cast
 
 from outbox_operator.client import drivers
 
@@ -22,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 class Awaited:
     """A class whose methods take a connection first and are to be awaited."""
 
-    def _check(self, connection: object) -> None:
+    def _check_at_the_call(self, connection: object) -> None:
         """Refuse a connection.
 
         Raises:
@@ -31,19 +29,30 @@ class Awaited:
         drivers.driver_of(connection)
 
 
-def refusing(method: F) -> F:
-    """A method of `Awaited` that checks its connection at the call.
+class _Refusing:
+    """A method of `Awaited` that checks its connection when it is called.
 
-    It stays a coroutine function for those who ask, such as `unittest.mock`.
+    No function around it: retries, spans and doubles ask whether it is a coroutine function, and
+    before Python 3.12 that is answered from the code of what looks like a function.
     """
 
-    @wraps(method)
-    def checked(self: Awaited, connection: object, *args: object, **kwargs: object) -> Any:
-        self._check(connection)
-        return method(self, connection, *args, **kwargs)
+    def __init__(self, method: Any) -> None:
+        update_wrapper(self, method)
+        self.__code__ = method.__code__
+        self.__defaults__ = method.__defaults__
+        self.__kwdefaults__ = method.__kwdefaults__
+        self._method = method
 
-    if sys.version_info >= (3, 12):
-        return inspect.markcoroutinefunction(checked)  # type: ignore[return-value]
-    # What `unittest.mock` looks at before that.
-    checked._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
-    return checked  # type: ignore[return-value]
+    def __get__(self, instance: object, owner: type) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        instance, *rest = args or (None,)
+        if isinstance(instance, Awaited) and (rest or "connection" in kwargs):
+            instance._check_at_the_call(rest[0] if rest else kwargs["connection"])
+        return self._method(*args, **kwargs)
+
+
+def refusing(method: F) -> F:
+    """A method of `Awaited` that checks its connection at the call, and is otherwise the same."""
+    return cast(F, _Refusing(method))

@@ -217,7 +217,7 @@ class RecordingOutbox(Outbox):
         with self._memory.transaction(connection):
             yield
 
-    def _check(self, connection: object) -> None:
+    def _check_at_the_call(self, connection: object) -> None:
         """Any object does."""
 
     async def _write(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import create_autospec
+from unittest.mock import AsyncMock, create_autospec
 
 import pytest
 
@@ -116,10 +118,25 @@ def test_what_nobody_awaits_is_refused_at_the_call() -> None:
     connection.close()
 
 
-async def test_doubles_of_it_are_awaited() -> None:
-    outbox = create_autospec(Outbox, instance=True)
-    await outbox.add(Connection(), Event(type="order.created", payload={}))
-    outbox.add.assert_awaited_once()
+@pytest.mark.parametrize("name", ["add", "add_many", "publish_after_commit"])
+async def test_it_is_a_coroutine_function_to_those_who_ask(name: str) -> None:
+    """Retries, spans and doubles: one that takes it for a plain function lets the error pass."""
+    bound = getattr(Outbox(), name)
+    assert inspect.iscoroutinefunction(bound)
+    assert inspect.iscoroutinefunction(getattr(Outbox, name))
+    assert inspect.iscoroutinefunction(functools.partial(bound, Connection()))
+    assert inspect.signature(bound).return_annotation.startswith(("uuid", "list"))
+    for double in (create_autospec(Outbox, instance=True), AsyncMock(spec=Outbox)):
+        await getattr(double, name)(Connection(), Event(type="order.created", payload={}))
+        getattr(double, name).assert_awaited_once()
+
+
+async def test_calls_that_lack_something_are_told_what() -> None:
+    outbox: Any = Outbox
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'event'"):
+        await outbox.add(Connection(), Event(type="order.created", payload={}))
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        await outbox().add()
 
 
 @pytest.mark.parametrize("schema", ["Outbox", "out-box", "", 'a"; DROP TABLE x; --', "a" * 64])
