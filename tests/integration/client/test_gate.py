@@ -84,6 +84,9 @@ async def test_what_could_never_be_published_is_refused(
 
 EMITTED: list[tuple[str, str]] = [
     ("'', 'k', '{}'", "event_type '': wanted a dotted name"),
+    ("NULL, 'k', '{}'", "event_type <NULL>: wanted a dotted name"),
+    ("'a', 'k', NULL", "event a: payload is NULL, wanted JSON"),
+    ("'a', 'k', NULL, '{\"x\": \"y\"}'", "event a: payload is NULL"),
     ("'order created', 'k', '{}'", "event_type 'order created': wanted a dotted name"),
     ("'order.>', 'k', '{}'", "wanted a dotted name"),
     ("'order..created', 'k', '{}'", "wanted a dotted name"),
@@ -93,6 +96,7 @@ EMITTED: list[tuple[str, str]] = [
     ("'a', repeat('k', 100000), '{}'", "event a: key 'kkk.* takes 100000 bytes"),
     ("'a', repeat('.', 400), '{}'", "event a: key .* takes 1200 bytes"),
     ("'a', 'k', '{}', '{\"Nats-Msg-Id\": \"x\"}'", "event a: header 'Nats-Msg-Id': wanted"),
+    ("'a', 'k', '{}', '{\"Status\": \"x\"}'", r"none of Nats-\*, .*, Ce-\*, Status, Description"),
     ("'a', 'k', '{}', '{\"outbox-shard\": \"x\"}'", "header 'outbox-shard'"),
     ("'a', 'k', '{}', '{\"x\": \"ok\", \"a b\": \"x\"}'", "header 'a b'"),
     ("'a', 'k', '{}', '{\"x\": \"a\\nb\"}'", "header 'x': wanted a text in one line"),

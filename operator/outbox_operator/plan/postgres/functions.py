@@ -27,7 +27,7 @@ EMIT: Final = "emit"
 EMIT_STRICT: Final = "emit_strict"
 NAMES: Final = (EMIT, EMIT_STRICT)
 _SINCE: Final = {EMIT: 1, EMIT_STRICT: 2}
-_CHANGED: Final = 4
+_CHANGED: Final = 5
 """Schema version of the bodies below."""
 
 _PLAIN: Final = "[]A-Za-z0-9_=@:/+!$#,;|~^()[&'\"?.-]"
@@ -45,7 +45,7 @@ DECLARE
   wrong text;
   part bigint;
 BEGIN
-  IF event_type !~ '^[^[:space:][:cntrl:]*>.]+([.][^[:space:][:cntrl:]*>.]+)*$' THEN
+  IF (event_type ~ '^[^[:space:][:cntrl:]*>.]+([.][^[:space:][:cntrl:]*>.]+)*$') IS NOT TRUE THEN
     RAISE EXCEPTION 'event_type %: wanted a dotted name without spaces and wildcards',
       quote_literal(left(event_type, 100)) USING ERRCODE = '22023';
   END IF;
@@ -85,8 +85,8 @@ BEGIN
       coalesce(sum(octet_length(h.name) + octet_length(h.value #>> '{{}}') + 4), 0)
       INTO wrong, head FROM jsonb_each(headers) AS h (name, value);
     IF wrong IS NOT NULL THEN
-      RAISE EXCEPTION 'event %: header %: wanted a text in one line, under a token that does not '
-        'begin with Nats-, Outbox- or Ce-', left(event_type, 100), quote_literal(left(wrong, 100))
+      RAISE EXCEPTION 'event %: header %: wanted a text in one line, under a token that is none of '
+        '{reserved_words}', left(event_type, 100), quote_literal(left(wrong, 100))
         USING ERRCODE = '22023';
     END IF;
     IF head > {max_headers} THEN
@@ -95,7 +95,11 @@ BEGIN
     END IF;
   END IF;
   size := octet_length({payload}) + head;
-  IF size > most THEN
+  IF (size <= most) IS NOT TRUE THEN
+    IF payload IS NULL THEN
+      RAISE EXCEPTION 'event %: payload is NULL, wanted {wanted_payload}', left(event_type, 100)
+        USING ERRCODE = '22023';
+    END IF;
     RAISE EXCEPTION 'event %: payload and headers are % bytes, at most % are allowed',
       left(event_type, 100), size, most USING ERRCODE = '22023',
       HINT = 'Store the data elsewhere and send a reference; or raise the setting outbox.max_bytes '
@@ -178,8 +182,12 @@ def _body(desired: DesiredDatabase, *, strict: bool) -> str:
         lock=_LOCK.format(lock=key_lock_sql(schema, "key")) if strict else "",
         payload="payload" if desired.payload_type == "bytea" else "payload::text",
         plain=_PLAIN.replace("'", "''"),
+        wanted_payload="bytes" if desired.payload_type == "bytea" else "JSON",
         reserved="|".join(RESERVED_PREFIXES),
         reserved_names="|".join(RESERVED_NAMES),
+        reserved_words=", ".join(
+            (*(f"{one.title()}*" for one in RESERVED_PREFIXES), *map(str.title, RESERVED_NAMES))
+        ),
         none_reserved=" AND ".join(
             f"strpos(lower(own), '\"{name}') = 0"
             for name in (*RESERVED_PREFIXES, *(f'{name}":' for name in RESERVED_NAMES))
