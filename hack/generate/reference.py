@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from outbox_operator.api.fields import DURATION_PATTERN, SIZE_PATTERN
+from outbox_operator.api.patterns import DURATION, SIZE
 
 HEADER = "<!-- Generated from operator/outbox_operator/api by `make generate`. Do not edit. -->\n"
 PAGES = Path("docs/reference/resources")
-TYPE_OF_PATTERN = {DURATION_PATTERN: "duration", SIZE_PATTERN: "size"}
+TYPE_OF_PATTERN = {DURATION: "duration", SIZE: "size"}
 
 
 def files(crds: Iterable[dict[str, Any]]) -> dict[Path, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -19,6 +19,8 @@ from outbox_operator.wire.config import CONFIG_PATH_ENV
 
 T = TypeVar("T")
 _ALIKE: Final = 0.8
+_ANY: Final = "[]"
+"""Stands for the items of a list."""
 
 
 def problems(
@@ -26,6 +28,7 @@ def problems(
     *under: str,
     kind: type[BaseModel] | None = None,
     whole: str = "document",
+    told: Callable[[str, str], str] | None = None,
 ) -> str:
     """What is wrong, each field with its rule and never with its value, which may be a secret.
 
@@ -34,24 +37,46 @@ def problems(
         under: Where the value stands in a larger document.
         kind: What the value was to be: a field that it does not know is told the nearest it does.
         whole: What it is called where no field of it is wrong, but all of it.
+        told: Says in words what an expression wants, and what was found if that may be said.
     """
     return "; ".join(
-        f"{'.'.join(map(str, (*under, *found['loc']))) or whole}: {_rule(found, under, kind)}"
-        for found in error.errors(include_url=False, include_input=False)
+        f"{path((*under, *found['loc'])) or whole}: {_rule(found, under, kind, told)}"
+        for found in error.errors(include_url=False)
     )
 
 
-def _rule(found: Any, under: tuple[str, ...], kind: type[BaseModel] | None) -> str:
+def path(parts: Iterable[str | int]) -> str:
+    """A place in a document, as `spec.consumers[0].handler`."""
+    said = ""
+    for part in parts:
+        if isinstance(part, int):
+            said += f"[{part}]"
+        else:
+            said += part if not said or part == _ANY else f".{part}"
+    return said
+
+
+def _rule(
+    found: Any,
+    under: tuple[str, ...],
+    kind: type[BaseModel] | None,
+    told: Callable[[str, str], str] | None,
+) -> str:
     if found["type"] == "missing":
         return "is missing"
+    if found["type"] == "string_pattern_mismatch" and told is not None:
+        return told(found["ctx"]["pattern"], found["input"])
     if found["type"] != "extra_forbidden":
         return str(found["msg"])
-    place = tuple("[]" if isinstance(part, int) else part for part in found["loc"])
+    place = tuple(_ANY if isinstance(part, int) else part for part in found["loc"])
     near = _nearest(place, list(_fields(kind))) if kind is not None else None
     if near is None:
         return "is not known"
-    path = ".".join((*under, *near)).replace(".[]", "[]")
-    return f"is not known (did you mean {path}?)"
+    beside = near[:-1] == place[:-1]
+    return (
+        "is not known (did you mean "
+        f"{path((*under, *(found['loc'][:-1] if beside else near[:-1]), near[-1]))}?)"
+    )
 
 
 def _nearest(place: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str, ...] | None:
@@ -76,7 +101,7 @@ def _models(annotation: object) -> Iterator[tuple[type[BaseModel], tuple[str, ..
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, ()
         return
-    item = ("[]",) if get_origin(annotation) is list else ()
+    item = (_ANY,) if get_origin(annotation) is list else ()
     for part in get_args(annotation):
         for model, place in _models(part):
             yield model, (*item, *place)

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outbox_operator.api import patterns
 from outbox_operator.wire.times import format_time
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -73,7 +74,7 @@ class Condition(BaseModel):
     status: ConditionStatus = Field(description="Whether it holds.")
     reason: str = Field(
         description="One CamelCase word that says why; stable, safe to match on.",
-        pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        pattern=patterns.REASON,
         max_length=128,
     )
     message: str = Field(

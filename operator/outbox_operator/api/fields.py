@@ -11,10 +11,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from outbox_operator.api import patterns
 from outbox_operator.errors import SpecError
 
-DURATION_PATTERN: Final = r"^(0|([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+)$"
-SIZE_PATTERN: Final = r"^(-1|[0-9]+(\.[0-9]+)?(k|Ki|M|Mi|G|Gi|T|Ti)?)$"
 _DURATION_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNIT_BYTES: Final = {
@@ -22,28 +21,26 @@ _UNIT_BYTES: Final = {
     "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40,
 }  # fmt: skip
 
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32)]
-Size = Annotated[str, Field(pattern=SIZE_PATTERN, max_length=32)]
-SqlIdentifier = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]*$", min_length=1, max_length=48)]
+Duration = Annotated[str, Field(pattern=patterns.DURATION, max_length=32)]
+Size = Annotated[str, Field(pattern=patterns.SIZE, max_length=32)]
+SqlIdentifier = Annotated[str, Field(pattern=patterns.SQL_IDENTIFIER, min_length=1, max_length=48)]
 RoleName = Annotated[str, Field(min_length=1, max_length=63)]
-NatsName = Annotated[str, Field(pattern=r"^[^\s.*>/\\]+$", min_length=1, max_length=255)]
-StreamName = Annotated[str, Field(pattern=r"^[^\s*>/\\]+$", min_length=1, max_length=255)]
+NatsName = Annotated[str, Field(pattern=patterns.NATS_NAME, min_length=1, max_length=255)]
+StreamName = Annotated[str, Field(pattern=patterns.STREAM_NAME, min_length=1, max_length=255)]
 """Of a JetStream stream, or a key of Redis, which may have dots."""
-Subject = Annotated[str, Field(pattern=r"^[^\s]+$", min_length=1, max_length=1024)]
-ObjectName = Annotated[
-    str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
-]
+Subject = Annotated[str, Field(pattern=patterns.NO_SPACES, min_length=1, max_length=1024)]
+ObjectName = Annotated[str, Field(pattern=patterns.OBJECT_NAME, min_length=1, max_length=63)]
 
 SecretName = Annotated[
     str,
     Field(
-        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        pattern=patterns.DNS_NAME,
         min_length=1,
         max_length=253,
     ),
 ]
 """Whatever Kubernetes allows: other operators make Secrets whose names have dots."""
-SecretKey = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
+SecretKey = Annotated[str, Field(pattern=patterns.DATA_KEY, min_length=1, max_length=253)]
 
 
 def seconds(text: str) -> float:
@@ -52,7 +49,7 @@ def seconds(text: str) -> float:
     Raises:
         SpecError: The text is not a duration.
     """
-    if not re.fullmatch(DURATION_PATTERN, text):
+    if not re.fullmatch(patterns.DURATION, text):
         raise SpecError(f"{text!r} is not a duration; write for example 500ms, 30s, 5m, 24h or 30d")
     return sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
 
@@ -68,7 +65,7 @@ def size_bytes(text: str) -> int:
     Raises:
         SpecError: The text is not a size.
     """
-    if not re.fullmatch(SIZE_PATTERN, text):
+    if not re.fullmatch(patterns.SIZE, text):
         raise SpecError(
             f"{text!r} is not a size; write for example 512Ki, 100Mi, 1Gi, or -1 for no limit"
         )

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from outbox_operator.api import meta
+from outbox_operator.api import meta, patterns
 from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec, EventConsumerStatus
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec, OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamSpec, EventStreamStatus
@@ -160,8 +160,9 @@ def _parse_spec(body: Mapping[str, Any], spec_type: type[SpecT], stored: bool) -
         return spec_type.model_validate(spec, extra="ignore" if stored else "forbid")
     except ValidationError as error:
         unknown = any(one["type"] == "extra_forbidden" for one in error.errors(include_input=False))
+        wrong = problems(error, "spec", kind=spec_type, told=patterns.told)
         raise (UnknownFieldError if unknown else SpecError)(
-            f"{body['kind']} {body['metadata']['name']}: {problems(error, 'spec', kind=spec_type)}"
+            f"{body['kind']} {body['metadata']['name']}: {wrong}"
         ) from error
 
 

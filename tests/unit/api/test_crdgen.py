@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from outbox_operator.api import crdgen
-from outbox_operator.api.fields import DURATION_PATTERN
+from outbox_operator.api.patterns import DURATION
 
 CRDS = {crd["spec"]["names"]["kind"]: crd for crd in crdgen.all_crds()}
 
@@ -137,7 +137,7 @@ class Outer(BaseModel):
     bare: Inner
     made: Inner = Field(default_factory=Inner, description="Made.")
     many: list[Inner] = Field(default_factory=list, max_length=2, description="Many.")
-    maybe: str | None = Field(default=None, pattern=DURATION_PATTERN, description="Maybe.")
+    maybe: str | None = Field(default=None, pattern=DURATION, description="Maybe.")
     one: Literal["A"] = Field(default="A", description="One.")
     labels: dict[str, str] = Field(default_factory=dict, description="Labels.")
 
@@ -166,7 +166,7 @@ def test_conversion_of_each_shape() -> None:
                 },
                 "default": [],
             },
-            "maybe": {"type": "string", "description": "Maybe.", "pattern": DURATION_PATTERN},
+            "maybe": {"type": "string", "description": "Maybe.", "pattern": DURATION},
             "one": {"type": "string", "description": "One.", "enum": ["A"], "default": "A"},
             "labels": {
                 "type": "object",

@@ -76,14 +76,29 @@ def test_what_nobody_knows_is_told_from_what_is_wrong() -> None:
         (
             meta.PIPELINE,
             {"consumers": [{"name": "a", "hanlder": {}}]},
-            "spec.consumers.0.hanlder: is not known (did you mean spec.consumers[].handler?)",
+            "spec.consumers[0].hanlder: is not known (did you mean spec.consumers[0].handler?)",
         ),
         (meta.PIPELINE, {}, "spec.database: is missing"),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"name": "a", "handler": {"python": {"image": "i", "module": "shop"}}}]},
+            "spec.consumers[0].handler.python.module: wanted package.module:function, or of "
+            "Handlers package.module:app, found 'shop'",
+        ),
+        (
+            meta.STREAM,
+            {"maxAge": "soon"},
+            "spec.maxAge: wanted a duration such as 500ms, 30s, 5m, 24h or 30d, found 'soon'",
+        ),
+        (
+            meta.STREAM,
+            {"nats": {"url": "nats.shop:4222"}},
+            "spec.nats.url: wanted URLs such as nats://nats.nats:4222 or tls://nats.nats:4222, "
+            "separated by commas, without credentials",
+        ),
     ],
 )
-def test_a_field_that_is_not_known_is_told_the_nearest_that_is(
-    kind: str, spec: dict[str, Any], said: str
-) -> None:
+def test_says_of_a_field_what_was_wanted(kind: str, spec: dict[str, Any], said: str) -> None:
     parse = parse_stream if kind == meta.STREAM else parse_pipeline
     with pytest.raises(SpecError) as caught:
         parse(body(kind=kind, spec=spec))

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import ApiModel
 
-PlanHash = Annotated[str, Field(pattern=r"^[0-9a-f]+$", min_length=8, max_length=64)]
+PlanHash = Annotated[str, Field(pattern=patterns.PLAN_HASH, min_length=8, max_length=64)]
 
 DecidedPart = Literal["Schema", "Stream", "Inbox"]
 DecisionState = Literal["Open", "Done", "Outdated", "Replaced"]

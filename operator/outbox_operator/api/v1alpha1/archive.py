@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import (
     IMMUTABLE,
     ApiModel,
@@ -30,11 +31,9 @@ from outbox_operator.wire.archive import (
     MOST_TYPES,
 )
 
-ClassName = Annotated[
-    str, Field(pattern=r"^[a-z]([a-z0-9_]{0,28}[a-z0-9])?$", min_length=1, max_length=30)
-]
-EventTypes = Annotated[str, Field(pattern=r"^[^\s]+$", min_length=1, max_length=255)]
-Place = Annotated[str, Field(pattern=r"^(\$|ce:)", min_length=2, max_length=512)]
+ClassName = Annotated[str, Field(pattern=patterns.CLASS_NAME, min_length=1, max_length=30)]
+EventTypes = Annotated[str, Field(pattern=patterns.NO_SPACES, min_length=1, max_length=255)]
+Place = Annotated[str, Field(pattern=patterns.PLACE, min_length=2, max_length=512)]
 
 
 class RetentionClass(ApiModel):
@@ -100,7 +99,7 @@ class ArchiveJwt(ApiModel):
     )
     jwksUrl: str | None = Field(
         default=None,
-        pattern=r"^https://[^\s@]+$",
+        pattern=patterns.HTTPS_URL,
         max_length=2048,
         description="Where the issuer publishes its keys.",
     )
@@ -126,7 +125,7 @@ class ArchiveApi(ApiModel):
     jwt: ArchiveJwt = Field(description="Which tokens are believed.")
     tenantColumn: str | None = Field(
         default=None,
-        pattern=r"^[a-z][a-z0-9_]{0,39}$",
+        pattern=patterns.COLUMN_NAME,
         description="Extracted column that says whose an event is: a caller sees those of one "
         "tenant. Default: every caller sees all events.",
     )

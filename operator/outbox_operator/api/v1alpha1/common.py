@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.conditions import Condition
 from outbox_operator.api.fields import (
     ApiModel,
@@ -70,7 +71,7 @@ class NatsConnection(ApiModel):
     )
 
     url: str = Field(
-        pattern=r"^(nats|tls)://[^\s,/@]+(,(nats|tls)://[^\s,/@]+)*$",
+        pattern=patterns.NATS_URLS,
         max_length=1024,
         description="One or more server URLs, comma-separated, without credentials: "
         "nats://nats.nats:4222. A host without a dot is a Service of the resource's namespace.",
@@ -84,7 +85,7 @@ class NatsConnection(ApiModel):
     tls: NatsTls | None = Field(default=None, description="TLS settings for tls:// URLs.")
     domain: str | None = Field(
         default=None,
-        pattern=r"^[^\s.*>]+$",
+        pattern=patterns.JETSTREAM_DOMAIN,
         description="JetStream domain, for servers behind a leaf node.",
     )
 

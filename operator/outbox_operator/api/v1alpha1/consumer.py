@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import (
     IMMUTABLE,
     ApiModel,
@@ -98,7 +99,7 @@ class DurableConfig(ApiModel):
     )
     sampleFrequency: str | None = Field(
         default=None,
-        pattern=r"^[0-9]{1,3}%?$",
+        pattern=patterns.SHARE,
         description="Share of acks to sample, for example 10%.",
     )
     pauseUntil: str | None = Field(

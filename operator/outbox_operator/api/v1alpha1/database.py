@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import (
     ApiModel,
     SecretKey,
@@ -69,7 +70,7 @@ class PostgresConnection(ApiModel):
 
     connectionSecretRef: LoginSecretRef = Field(description="The login.")
     host: str | None = Field(
-        default=None, min_length=1, max_length=1024, pattern=r"^[^\s/@]+$",
+        default=None, min_length=1, max_length=1024, pattern=patterns.DATABASE_HOSTS,
         description="Host name or address, or several separated by commas, where the Secret names "
         "none.",
     )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import (
     IMMUTABLE,
     ApiModel,
@@ -27,7 +28,7 @@ class HttpHandler(ApiModel):
     """Deliver each event as a CloudEvents request; 2xx acknowledges."""
 
     url: str = Field(
-        pattern=r"^https?://[^\s/@?#]+([/?#][^\s]*)?$",
+        pattern=patterns.HTTP_URL,
         max_length=2048,
         description="Where to POST, without credentials: http://billing.shop/events.",
     )
@@ -62,7 +63,7 @@ class PythonHandler(ApiModel):
         min_length=1, max_length=512, description="Image that holds your module, built on ours."
     )
     module: str = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=patterns.MODULE,
         max_length=255,
         description="Import path of the handler: package.module:function, or of its Handlers: "
         "package.module:app.",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import ApiModel, cel, model_rules
 from outbox_operator.api.v1alpha1.common import Tls, UserSecret
 
@@ -24,7 +25,7 @@ class RedisConnection(ApiModel):
     )
 
     url: str = Field(
-        pattern=r"^rediss?://[^\s,/@?#]+(/[0-9]{1,4})?$",
+        pattern=patterns.REDIS_URL,
         max_length=1024,
         description="URL of the server that takes writes, without credentials: "
         "redis://redis.redis:6379, or with the number of a database, redis://redis.redis/1. "

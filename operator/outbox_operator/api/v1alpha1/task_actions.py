@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
+from outbox_operator.api import patterns
 from outbox_operator.api.fields import ApiModel, ObjectName, cel, model_rules
 from outbox_operator.api.v1alpha1.approval import PlanHash
 
@@ -39,10 +40,8 @@ Moment = Annotated[
     AfterValidator(_checked),
 ]
 """RFC 3339, with a time zone."""
-_NO_NULL: Final = "^[^\\x00]+$"
-"""PostgreSQL has no text with such a byte: nothing could be meant."""
-EventId = Annotated[str, Field(min_length=1, max_length=256, pattern=_NO_NULL)]
-Name = Annotated[str, Field(min_length=1, max_length=255, pattern=_NO_NULL)]
+EventId = Annotated[str, Field(min_length=1, max_length=256, pattern=patterns.NO_NULL)]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=patterns.NO_NULL)]
 
 MOST_NAMED: Final = 100
 """Most values of a filter."""
