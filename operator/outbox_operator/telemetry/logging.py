@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -148,3 +149,6 @@ def setup(role: str, level: str = "INFO", *, stream: TextIO | None = None) -> No
     for name in _NOISY:  # their debug output holds payloads and request headers
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.captureWarnings(True)
+    if not sys.warnoptions:
+        # What is not awaited is not done: to be said of each time, not of the first.
+        warnings.filterwarnings("always", "coroutine .* was never awaited", RuntimeWarning)

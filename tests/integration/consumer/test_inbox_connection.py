@@ -137,6 +137,28 @@ async def test_a_handler_that_rolls_back_has_failed(end: list[str], mode: Mode, 
     assert "handler tests:handler rolled back the transaction of the inbox" in error
 
 
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_a_handler_does_not_await_is_not_taken_for_done(mode: Mode, shop: Shop) -> None:
+    """Nothing of it ran: the event would be remembered as handled, and its effect never written."""
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        statement = context.connection.execute(
+            "INSERT INTO effects (event_type) VALUES ($1)", event.type
+        )
+        if event.type != "bad":
+            await statement
+
+    await shop.publish("a", "bad", "b")
+    async with consuming(shop.config(mode), calling(handle)):
+        await shop.source.settled(3)
+    assert await shop.effects() == ["a", "b"]
+    [letter] = await shop.source.dead_letters()
+    error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
+    assert "handler tests:handler never awaited what it asked of context.connection" in error
+    assert "test_inbox_connection.py:" in error
+
+
 async def test_an_open_savepoint_is_committed_with_the_rest(shop: Shop) -> None:
     async def handle(event: ReceivedEvent, context: Context) -> None:
         await context.connection.execute("SAVEPOINT mine")

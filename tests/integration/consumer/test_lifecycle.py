@@ -127,6 +127,26 @@ async def test_goes_on_when_nats_is_back(endpoint: Endpoint) -> None:
     assert set(endpoint.ids()) == {first, second}
 
 
+async def test_what_is_given_back_comes_soon_although_nats_restarts(endpoint: Endpoint) -> None:
+    """As when everything is stopped and started, on a laptop or with a node."""
+    nobody = Endpoint(port=free_port())
+    with NatsServer() as server:
+        async with connected(server) as client:
+            source = await Source.create(client, "T", ack_wait=SECONDS * 10)
+            await source.publish()
+            async with consuming(source.http(nobody)) as app:
+
+                async def unready() -> bool:
+                    return (await readiness(app))[0] == 503
+
+                await eventually(unready, "not ready without its endpoint")
+            server.stop()
+            server.start()
+            await eventually(lambda: client.is_connected, "test is connected again")
+            async with consuming(source.http(endpoint)):
+                await source.settled(1)
+
+
 async def test_waits_for_nats_at_the_start(endpoint: Endpoint) -> None:
     with NatsServer() as server:
         async with connected(server) as client:

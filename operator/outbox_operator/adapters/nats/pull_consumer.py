@@ -7,7 +7,6 @@ made a dead letter is the caller's choice.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -79,8 +78,10 @@ class Delivery(PulledMessage):
         Raises:
             NatsError: The connection is gone; the message will come again after ackWait.
         """
-        delay = json.dumps({"delay": int(seconds * 1e9)}) if seconds > 0 else ""
-        self._source.answer(self._reply, f"-NAK {delay}".strip().encode())
+        # Without a delay only the memory of the server, or of the leader, knows of it: a restart
+        # forgets it, and the message comes after ackWait. A delay is stored with the consumer.
+        delay = max(1, int(seconds * 1e9))
+        self._source.answer(self._reply, f'-NAK {{"delay": {delay}}}'.encode())
 
     def term(self, reason: str) -> None:
         """Never deliver it again.

@@ -202,16 +202,18 @@ class InboxStore:
         if not claim.new:
             return "committed"
         lent(connection).used = True
-        started = time.perf_counter()
+        started, unawaited = time.perf_counter(), list[str]()
         try:
             keep = await handle(connection, claim.new)
         finally:
             if not is_lost(connection):
-                lent(connection).take_back()
+                unawaited = lent(connection).take_back()
         if is_lost(connection):
             raise self._lost("while the handler ran")
         if not keep:
             return "rolled back"
+        if unawaited:
+            raise self._left_out(unawaited)
         claim.seconds = time.perf_counter() - started
         with self._refusals(connection, claim):
             if not await self._records.advance(connection, records, claim):
@@ -239,6 +241,13 @@ class InboxStore:
     def _rolled_back_by_handler(self) -> CommitRefusedError:
         return CommitRefusedError(
             f"handler {self._handler} rolled back the transaction of the inbox; {_REMEDY}"
+        )
+
+    def _left_out(self, places: Sequence[str]) -> CommitRefusedError:
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        return CommitRefusedError(
+            f"handler {self._handler} never awaited what it asked of context.connection at "
+            f"{places[0]}{more}, so that nothing of it ran; write await before it"
         )
 
     def _say_committed(self) -> None:

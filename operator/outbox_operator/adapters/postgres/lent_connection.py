@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
 from outbox_operator.adapters.postgres.pipelined_begin import PipelinedBegin
+from outbox_operator.adapters.postgres.unawaited import Statements, noting
 
 Borrowed: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 """An open connection, to be given back; has all methods of an asyncpg Connection."""
@@ -34,8 +35,9 @@ def lending() -> Iterator[None]:
         _LENDER.reset(before)
 
 
+@noting
 class LentConnection(PipelinedBegin):
-    """The driver's, which remembers whether its user changed how it works.
+    """The driver's, which remembers whether its user changed how it works, and left out an `await`.
 
     Attributes:
         altered: It must not be handed on: codecs or observers of its user are in it.
@@ -52,6 +54,7 @@ class LentConnection(PipelinedBegin):
     used = False
     undoing = ""
     _commit = ""
+    _statements: Statements | None = None
 
     def itself(self) -> LentConnection:
         """Return this; see `lent`."""
@@ -59,12 +62,22 @@ class LentConnection(PipelinedBegin):
 
     def lend(self) -> None:
         """Let anybody use it who has it."""
-        self.lent = True
+        self.lent, self._statements = True, Statements()
 
-    def take_back(self) -> None:
-        """Let nobody use it any more but who lends. See `lending`."""
-        self.lent = False
+    def take_back(self) -> list[str]:
+        """Let nobody use it any more but who lends. See `lending`.
+
+        Returns:
+            Where its user made statements and did not await them, as `file:line`.
+        """
+        self.lent, made, self._statements = False, self._statements, None
         _LENDER.set(True)
+        return [] if made is None else made.unawaited()
+
+    def note(self, statement: Coroutine[Any, Any, Any]) -> None:
+        """Remember a statement of its user's."""
+        if self._statements is not None and not _LENDER.get():
+            self._statements.note(statement)
 
     def _check_open(self) -> None:
         if not self.lent and not _LENDER.get():
