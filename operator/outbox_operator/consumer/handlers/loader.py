@@ -6,14 +6,18 @@ Called once at start. Runs the module's own code, as every import does.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from outbox_operator.consumer.error_text import describe
 from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.errors import SpecError
+
+_MOST_NAMED: Final = 10
 
 
 def load(path: str) -> Callable[..., Any] | Handlers:
@@ -45,10 +49,26 @@ def load(path: str) -> Callable[..., Any] | Handlers:
         ) from error
     found = getattr(module, name, None)
     if found is None:
-        raise SpecError(f"python handler {path!r}: module {module_name} has no {name!r}")
+        raise SpecError(
+            f"python handler {path!r}: module {module_name} has no {name!r}{_there(module)}"
+        )
     if not callable(found) and not isinstance(found, Handlers):
         raise SpecError(
             f"python handler {path!r}: {name} is {type(found).__name__}, wanted a function or "
-            "Handlers"
+            f"Handlers{_there(module)}"
         )
     return found  # type: ignore[no-any-return]
+
+
+def _there(module: ModuleType) -> str:
+    """What in a module may be meant: its `Handlers`, and if it has none its functions."""
+    members = {name: one for name, one in vars(module).items() if not name.startswith("_")}
+    found = [name for name, one in members.items() if isinstance(one, Handlers)] or [
+        name
+        for name, one in members.items()
+        if inspect.isfunction(one) and one.__module__ == module.__name__
+    ]
+    if not found:
+        return ""
+    more = ", …" if len(found) > _MOST_NAMED else ""
+    return f"; there is {', '.join(map(repr, found[:_MOST_NAMED]))}{more}"

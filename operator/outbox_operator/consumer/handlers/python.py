@@ -94,6 +94,7 @@ class PythonHandler:
     ) -> None:
         self._path = path
         self._unhandled = unhandled
+        self._alone = not isinstance(loaded, Handlers)
         self._handlers = loaded if isinstance(loaded, Handlers) else Handlers.of(loaded)
         if not self._handlers.routes:
             raise SpecError(
@@ -117,7 +118,7 @@ class PythonHandler:
         self.wants_connection = any(call.takes_connection for call in calls.values())
 
     def _prepare(self, route: Route, timeout: float) -> _Call:
-        name = f"{self._path} ({route.pattern})"
+        name = self._path if self._alone else f"{self._path} ({route.pattern})"
         signature = signatures.read(route.function, name, batch=route.batch is not None)
         _check_declared(route, signature, name)
         bind = binding.bind if route.batch is None else binding.bind_batch

@@ -40,6 +40,10 @@ _APPLICATIONS: Final[Mapping[tuple[str, ...], str]] = {
 }
 """By the names that their specifications give their parameters: the three of the one, the second
 of the other."""
+_OVER_HTTP: Final = (
+    "; what serves HTTP is called by handler.http, with the URL of an endpoint of it (on a laptop: "
+    "--endpoint CONSUMER=URL)"
+)
 _COMMANDS: Final = {"click": "a command of click", "typer": "an application of typer"}
 """By the package of the class, which takes whatever it is called with."""
 _EMPTY: Final = (types.NoneType, dict, list)
@@ -99,15 +103,18 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     Raises:
         SpecError: It can handle no event, or nobody can fill its parameters.
     """
-    name += place(function)
-    own = _inner(function)
+    own, at = _inner(function), place(function)
     if inspect.isclass(own):
-        raise SpecError(f"handler {name}: wanted a function, found a class")
+        raise SpecError(f"handler {name}{at}: wanted a function, found a class")
     if (what := _other_program(function)) is not None:
+        # Of an object, the code is its library's: the name alone says where it is written.
+        written = at if own is _behind_partials(function) else ""
+        way_out = _OVER_HTTP if what in _APPLICATIONS.values() else ""
         raise SpecError(
-            f"handler {name}: {what}, is no handler: wanted a function of the event, the context, "
-            "the payload, or some of them"
+            f"handler {name}{written}: {what}, is no handler: wanted a function of the event, the "
+            f"context, the payload, or some of them{way_out}"
         )
+    name += at
     if yields(own):
         raise SpecError(
             f"handler {name}: it has a yield, so that calling it would run nothing of it; wanted a "
@@ -144,11 +151,16 @@ def yields(function: Callable[..., Any]) -> bool:
 
 def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
     """What runs when a callable is called: behind partials, or the `__call__` of an object."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = _behind_partials(function)
     if inspect.isroutine(function) or inspect.isclass(function):
         return function
     return type(function).__call__
+
+
+def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
 
 
 def telling(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -288,8 +288,10 @@ async def test_says_what_the_handler_was_given(
             "absent_module:handle",
             "no module named 'absent_module'; is it in the image, or here in the folder",
         ),
-        ("shop_handlers:absent", "module shop_handlers has no 'absent'"),
-        ("shop_handlers:LIMIT", "LIMIT is int, wanted a function"),
+        ("shop_handlers:absent", "module shop_handlers has no 'absent'; there is 'handle'$"),
+        ("shop_handlers:LIMIT", "is int, wanted a function or Handlers; there is 'handle'$"),
+        ("shop_declared:app", "module shop_declared has no 'app'; there is 'handlers', 'more'$"),
+        ("shop_empty:app", "module shop_empty has no 'app'$"),
         (
             "shop_broken:handle",
             "importing shop_broken failed: ZeroDivisionError: division by zero at ",
@@ -312,6 +314,11 @@ def test_says_why_a_handler_cannot_be_loaded(
     path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "shop_handlers.py").write_text("LIMIT = 3\ndef handle(event, context): ...\n")
+    (tmp_path / "shop_declared.py").write_text(
+        "from outbox_operator.consumer import Handlers\nhandlers, more = Handlers(), Handlers()\n"
+        "def handle(event, context): ...\n"
+    )
+    (tmp_path / "shop_empty.py").write_text("from os.path import join\n_hidden = print\n")
     (tmp_path / "shop_broken.py").write_text("1 / 0\n")
     (tmp_path / "shop_unclosed.py").write_text("handle(\n")
     (tmp_path / "shop_unset.py").write_text("import os\nos.environ['SHOP_TOKEN']\n")

@@ -4,6 +4,7 @@ before the first event, with the place where it is written."""
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Annotated, Any
 
@@ -209,7 +210,7 @@ async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined] 
     ],
 )
 def test_what_could_only_fail_is_refused(function: Callable[..., Any], why: str) -> None:
-    with pytest.raises(SpecError, match=r"shop:app \(>\)") as caught:
+    with pytest.raises(SpecError, match=r"handler shop:app\b") as caught:
         PythonHandler("shop:app", function, timeout=5.0, threads=1)
     assert why in caught.value.message
     if function is not Shop:
@@ -245,9 +246,14 @@ def test_another_program_is_no_handler(application: Callable[..., Any], what: st
     """It would be called with an event and a context, or take whatever it is given."""
     app = Handlers()
     app.handler("order.created")(application)
-    for loaded in (application, app):
-        with pytest.raises(SpecError, match=rf"{what}, is no handler: wanted a function of"):
+    for loaded, name in ((application, "shop:app"), (app, r"shop:app \(order\.created\)")):
+        # Where the code of an object is written says nothing to who has made it.
+        at = " at .*" if inspect.isroutine(application) else ""
+        with pytest.raises(SpecError, match=rf"^handler {name}{at}: {what}") as caught:
             PythonHandler("shop:app", loaded, timeout=5.0, threads=1)
+        assert "is no handler: wanted a function of" in caught.value.message
+        over_http = "handler.http, with the URL of an endpoint of it (on a laptop: --endpoint"
+        assert (over_http in caught.value.message) == ("application, such" in what)
 
 
 def both(event: ReceivedEvent) -> Ack | RetryAfter | None:
