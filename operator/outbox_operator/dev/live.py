@@ -161,7 +161,7 @@ class Live:
 
     async def _table(self) -> None:
         before: Sample | None = None
-        database_url = self._where.database_url_file.read_text()
+        database_url = self._where.database_url
         while not self._stop.is_set():
             try:
                 async with (

@@ -62,6 +62,7 @@ class Running:
                 self._printer = await stack.enter_async_context(printer(say))
             work = self._jobs(resources)
             await self._set_up(resources)
+            where.tell()
             processes = Processes(work, options.folder / RUN_FOLDER, keeps_ports=True)
             live = Live(resources, processes, where, self._stop, say, self._show)
 
@@ -100,7 +101,7 @@ class Running:
     async def _set_up(self, resources: Resources) -> None:
         await setup.set_up(
             resources,
-            database_url=self._where.database_url_file.read_text(),
+            database_url=self._where.database_url,
             nats_url=self._where.nats_url,
             redis_url=self._where.redis_url,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -41,19 +41,32 @@ class Servers:
     """Where things are.
 
     Attributes:
-        database_url_file: File that holds the database's URL.
+        folder: Where data and logins are.
+        database_url: With a password.
         nats_url: Of a server without logins.
         redis_url: The same; None: nobody needed one at the start.
     """
 
-    database_url_file: Path
+    folder: Path
+    database_url: str = field(repr=False)
     nats_url: str
     redis_url: str | None = None
 
     @property
-    def folder(self) -> Path:
-        """Where data and logins are."""
-        return self.database_url_file.parent
+    def database_url_file(self) -> Path:
+        """File that holds the database's URL, once that is told."""
+        return self.folder / DATABASE_URL_FILE
+
+    def tell(self) -> None:
+        """Write files with the URLs, once tables and streams are there for who finds them."""
+        (self.folder / NATS_URL_FILE).write_text(self.nats_url)
+        if self.redis_url is not None:
+            (self.folder / REDIS_URL_FILE).write_text(self.redis_url)
+        # The last, and at once: programs wait for it.
+        half = self.folder / f"{DATABASE_URL_FILE}.new"
+        half.touch(mode=0o600)
+        half.write_text(self.database_url)
+        half.replace(self.database_url_file)
 
 
 @asynccontextmanager
@@ -131,17 +144,11 @@ async def servers(
         for result in (found, *others):
             if isinstance(result, BaseException):
                 raise result
-        nats_url = nats_url or nats.url
-        url_file = folder / DATABASE_URL_FILE
-        url_file.touch(mode=0o600)
-        url_file.write_text(database_url or postgres.url())
-        (folder / NATS_URL_FILE).write_text(nats_url)
         found_at = redis_url if server is None else server.url
         where = Servers(
-            database_url_file=url_file, nats_url=nats_url, redis_url=found_at if redis else None
-        )
-        if where.redis_url is not None:
-            (folder / REDIS_URL_FILE).write_text(where.redis_url)
+            folder=folder, database_url=database_url or postgres.url(),
+            nats_url=nats_url or nats.url, redis_url=found_at if redis else None,
+        )  # fmt: skip
         await stack.enter_async_context(_kept_up(embedded, say))
         yield where, found  # type: ignore[misc]
 

@@ -126,15 +126,13 @@ def outbox_pipeline(
     in_thread(setup.create_database(administrator, prefix, template=outbox_template))
     with _folder("pipeline") as folder:
         url = outbox_postgres.url(prefix)
-        url_file = folder / "database-url"
-        url_file.touch(mode=0o600)
-        url_file.write_text(url)
+        servers = Servers(folder=folder, database_url=url, nats_url=nats_url, redis_url=redis_url)
         in_thread(setup.set_up_streams(resources, nats_url, redis_url))
+        servers.tell()
         endpoints = {
             resources.consumer_with_http_handler(name): endpoint
             for name, endpoint in outbox_endpoints.items()
         }
-        servers = Servers(database_url_file=url_file, nats_url=nats_url, redis_url=redis_url)
         left_out = {
             f"consumer-{name}" for name in resources.http_consumers() if name not in endpoints
         }

@@ -28,6 +28,10 @@ RETURNING event_id"""
 def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) -> None:
     manifest = with_an_archive(dev)
     dev.start("--print", manifest=manifest)
+    dev.until((dev.data / "database-url").exists, "the database's URL")
+    url = (dev.data / "database-url").read_text()
+    there = "SELECT to_regclass('outbox.events')::text || to_regclass('archive.events')"
+    assert asyncio.run(fetch_value(url, there)) == "outbox.eventsarchive.events"
     dev.says(r"database +\S+ holds its URL")
     first = dev.emit("order.created", '{"id": 1}', "--key", "1")
     assert re.fullmatch(r"[0-9a-f-]{36}", first)
@@ -62,7 +66,6 @@ def test_from_nothing_to_a_handled_event_and_again_with_the_same_data(dev: Dev) 
     assert urls == [(dev.data / name).read_text() for name in ("database-url", "nats-url")]
     assert "order.created" not in dev.output, "handled twice"
     dev.says(r"(?m)^orders-audit +0 +0 +0 +1 ")
-    url = (dev.data / "database-url").read_text()
     kept = "SELECT string_agg(type, ' ' ORDER BY emission) FROM archive.events"
     assert asyncio.run(fetch_value(url, kept)) == "order.created order.paid"
     the_verbs_of_a_cluster_answer_here(dev)

@@ -20,7 +20,7 @@ from outbox_operator.wire.config import (
     RelayConfig,
 )
 
-SERVERS = Servers(database_url_file=Path("/data/database-url"), nats_url="nats://127.0.0.1:4222")
+SERVERS = Servers(folder=Path("/data"), database_url="", nats_url="nats://127.0.0.1:4222")
 LOGINS: dict[str, dict[str, Any]] = {
     "the parts of a login": {"connectionSecretRef": {"name": "db"}},
     "a key": {"connectionSecretRef": {"name": "db", "key": "url"}},
@@ -90,7 +90,7 @@ def test_both_sides_of_an_http_handler_know_its_keys(tmp_path: Path) -> None:
         "spec": {"nats": {"url": "nats://nats:4222"}, "name": "ORDERS", "subjects": ["orders.>"]},
     }
     resources = manifest.read([stream, document], "consumer.yaml")
-    servers = Servers(database_url_file=tmp_path / "database-url", nats_url="nats://127.0.0.1:4222")
+    servers = Servers(folder=tmp_path, database_url="", nats_url="nats://127.0.0.1:4222")
 
     def files() -> tuple[str | None, ...]:
         [job] = jobs(resources, servers, {})
