@@ -318,7 +318,8 @@ def check_stream(template: SubjectTemplate, facts: StreamFacts) -> None:
     if facts.unfit:
         raise SpecError(
             f"stream {facts.stream} has {facts.unfit} set, with which it does not store events as "
-            "they are sent; take it away (docs/reference/stream-options.md)"
+            'they are sent; take it away (the reference "Options of streams and consumers in a '
+            'pipeline")'
         )
     wanted = template.filter()
     if not any(overlaps(subject, wanted) for subject in facts.subjects):

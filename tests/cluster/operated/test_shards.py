@@ -47,7 +47,7 @@ async def test_shards_are_made_watched_and_never_changed(world: World) -> None:
 
     said = world.refused(with_shards(world, 8))
     assert "shards is fixed at creation" in said
-    assert "docs/how-to/scale-with-shards.md" in said
+    assert 'the how-to "Scale with shards"' in said
 
     # Whoever deletes the resource to get around that finds the tables as they are.
     world.kubectl("delete", "obp", "orders", "-n", world.namespace, "--timeout=120s")

@@ -60,7 +60,7 @@ class OutboxTable(ApiModel):
                 "self == oldSelf",
                 "shards is fixed at creation: with another number, keys would change shards and "
                 "their events could overtake each other; use another database.schema, or rebuild "
-                "a drained outbox (docs/how-to/scale-with-shards.md)",
+                'a drained outbox (the how-to "Scale with shards")',
             )
         ),
     )

@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.looking(parser)
     options.configure(parser, all_namespaces=True)
     parser.epilog = (
-        "It changes nothing. What it may not look at, it says. `docs/reference/findings.md` "
-        "explains each finding."
+        'It changes nothing. What it may not look at, it says. The reference "What the doctor '
+        'finds" explains each finding.'
     )
 
 

@@ -236,7 +236,8 @@ def _stream(pipeline: Pipeline, body: Body | None, frozen: bool) -> _StreamResul
     if unfit is not None:
         raise SpecError(
             f"spec.stream.ref.name: EventStream {body['metadata']['name']} sets {unfit}, with "
-            "which no pipeline can publish into it (docs/reference/stream-options.md says why)"
+            'which no pipeline can publish into it (the reference "Options of streams and '
+            'consumers in a pipeline" says why)'
         )
     status = parse_status(body, EventStreamStatus)
     part = _child_part(ConditionType.STREAM_READY, body, status, frozen)

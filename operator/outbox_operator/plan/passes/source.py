@@ -104,7 +104,7 @@ def source_in(consumer: Consumer, event_stream: Stream) -> Source:
     if stream.redis is not None:
         raise NotSupportedError(
             f"spec.streamRef.name: EventStream {event_stream.meta.name} is in Redis, and this "
-            "works with NATS JetStream only (docs/how-to/publish-to-redis-streams.md)"
+            'works with NATS JetStream only (the how-to "Publish to Redis Streams")'
         )
     own = spec.deadLetter.subjectPrefix if spec.deadLetter else None
     theirs = dead_letter_prefix(stream) if stream.deadLetter else None

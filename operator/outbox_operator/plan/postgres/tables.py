@@ -126,7 +126,7 @@ def _incompatible(place: str, wanted: str, found: str) -> UnsafeChangeError:
     if place.endswith("events, column shard"):
         remedy = (
             "shards is fixed at creation; use another schema, or drain the outbox and rebuild it "
-            "(docs/how-to/scale-with-shards.md)"
+            '(the how-to "Scale with shards")'
         )
     return UnsafeChangeError(
         f"{place}: wanted {wanted}, found {found}; {remedy}", reason=Reason.INCOMPATIBLE_TABLE
