@@ -18,6 +18,7 @@ from outbox_operator.wire.config import (
     PythonHandlerConfig,
     RedisConfig,
 )
+from outbox_operator.wire.durable import names_one
 
 
 def load(path: str | None = None) -> ConsumerConfig:
@@ -155,6 +156,13 @@ def _check(config: ConsumerConfig, where: str) -> None:
             f"configuration {where}: inbox.mode: wanted PerEvent, found PerShard, which needs a "
             "stream that gives its events to one reader at a time; Redis does not"
         )
+    if config.nats is not None:
+        for name in ("stream", "durable"):
+            if not names_one(found := getattr(config, name)):
+                raise SpecError(
+                    f"configuration {where}: {name}: wanted a name without spaces and without "
+                    f". * > / \\, as JetStream has them, found {found!r}"
+                )
     for name, lowest in (("concurrency", 1), ("ack_wait_seconds", 0.1), ("drain_seconds", 0.0)):
         value = getattr(config, name)
         if value < lowest:

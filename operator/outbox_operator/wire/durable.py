@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from outbox_operator.wire.subjects import covers
+
+_NAME: Final = re.compile(r"[^\s.*>/\\]+")
+
+
+def names_one(text: str) -> bool:
+    """Whether a stream of JetStream, or a durable consumer, can have this name."""
+    return _NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,3 +145,18 @@ def test_by_hand_what_is_missing_is_named(missing: str, said: str) -> None:
 def test_by_hand_wrong_numbers_are_refused() -> None:
     with pytest.raises(SpecError, match="of the command line: concurrency: wanted 1 or more"):
         settings.by_hand({**GIVEN, "concurrency": 0}, ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [("OUTBOX_STREAM", "identity.user.v1"), ("OUTBOX_STREAM", "a b"), ("OUTBOX_CONSUMER", "a/b")],
+)
+def test_what_can_be_no_name_in_jetstream_is_refused_at_once(variable: str, name: str) -> None:
+    field = "stream" if variable == "OUTBOX_STREAM" else "durable"
+    said = f"of the command line: {field}: wanted a name without spaces and without . * > / \\"
+    with pytest.raises(SpecError) as caught:
+        settings.by_hand(GIVEN, {**ENVIRONMENT, variable: name})
+    assert said in caught.value.message
+    assert caught.value.message.endswith(f"found {name!r}")
+    redis = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("NATS_")}
+    settings.by_hand(GIVEN, {**redis, "REDIS_URL": "redis://a", variable: name})
