@@ -51,6 +51,16 @@ def compare(before: Schemas, after: Schemas) -> list[Break]:
     return [one for name in sorted(before) for one in _one(name, before[name], after.get(name))]
 
 
+def of_before(before: Schemas, after: Schemas) -> list[str]:
+    """Return the types of which a catalogue of another release does not say all that is compared:
+    a Decimal among texts, keys of dictionaries, what is in a Sequence or a defaultdict."""
+    return sorted(name for name in {*before} & {*after} if not _marked(before[name], after[name]))
+
+
+def _marked(*schemas: Mapping[str, Any]) -> bool:
+    return all(one.get(MARK, {}).get("marks") == MARKS for one in schemas)
+
+
 def _one(name: str, before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Iterator[Break]:
     if after is None:
         if not before.get("deprecated"):
@@ -61,7 +71,7 @@ def _one(name: str, before: Mapping[str, Any], after: Mapping[str, Any] | None) 
     if old != new:
         text = f"the ordering key was {_key(old)} and is {_key(new)}"
         yield Break(name, "", Rule.KEY, text, RUNNING)
-    marked = all(one.get(MARK, {}).get("marks") == MARKS for one in (before, after))
+    marked = _marked(before, after)
     for gap in gaps(writer=after, reader=before, filled=True, marked=marked):
         yield _of(name, gap, RUNNING)
     for gap in gaps(writer=before, reader=after, filled=False, marked=marked):

@@ -18,12 +18,13 @@ from outbox_operator.catalog.values import (
     FORM,
     KEYS,
     KINDS,
+    UNSAID,
     Gap,
     Rule,
     Schema,
     bounds,
+    completed,
     forms,
-    is_unsaid,
     spanned,
     values,
 )
@@ -34,6 +35,8 @@ _DEEPEST: Final = 40
 _KEYS: Final = "(keys)"
 """What stands for them in a path."""
 _STANDARD: Final = ("patternProperties", "propertyNames")
+_PART_BY_PART: Final = frozenset(("prefixItems", "properties"))
+"""Keywords of what is neither a list nor a dictionary."""
 _MOST_SHOWN: Final = 5
 _MOST_GAPS: Final = 1000
 _MOST_EACH: Final = 50
@@ -93,8 +96,6 @@ class _Pairing:
     def _whole(self, writer: Any, reader: Any, path: str, depth: int) -> Iterator[Gap]:
         if writer is False or not _tells(reader):
             return
-        if not self._marked and (is_unsaid(writer) or is_unsaid(reader)):
-            return
         if reader is False:
             yield Gap(path, Rule.UNKNOWN, "is written, and readers refuse it")
             return
@@ -152,6 +153,10 @@ class _Pairing:
             return
         yield from bounds(spanned(writer), reader, path)
         yield from forms(writer, reader, path, marked=self._marked)
+        if UNSAID in writer or UNSAID in reader:
+            if any(_PART_BY_PART & {*one} for one in (writer, reader)):
+                yield Gap(path, Rule.UNSURE, "an earlier catalogue does not say what is in it")
+            return
         yield from self._items(writer, reader, path, depth)
         yield from self._fields(writer, reader, path, depth)
 
@@ -298,7 +303,7 @@ def _alternatives(schema: Any, root: Schema, depth: int = 0) -> Iterator[Any]:
         for kind in kinds:
             yield _keyed({**schema, "type": kind})
         return
-    yield _keyed(schema)
+    yield _keyed(completed(schema))
 
 
 def _kind(schema: Schema) -> str | None:

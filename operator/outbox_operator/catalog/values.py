@@ -19,8 +19,16 @@ FORM: Final = "x-outbox-form"
 """Keyword of text of a form that is no `format`: a moment that may lack its offset, a Decimal."""
 KEYS: Final = "x-outbox-keys"
 """Keyword of a dictionary: what its keys are, before they become text."""
-_UNSAID: Final = ("GenerateSchema.", "serialize_sequence_via_list")
-"""How `written_by` of `BOUNDS` begins of what schemas of before said nothing of: sequences."""
+UNSAID: Final = "$unsaid"
+"""Of a part whose inside a schema of before `MARKS` of `entries` does not say; no keyword of JSON
+Schema's."""
+_UNSAID: Final[Mapping[str, Schema]] = {
+    "serialize_sequence_via_list": {"type": "array", UNSAID: True},
+    "GenerateSchema._mapping_schema.<locals>.<lambda>": {"type": "object", UNSAID: True},
+    "GenerateSchema._path_schema.<locals>.ser_path": {"type": "string"},
+}
+"""What is written all the same where schemas of before name no more than who writes it, in
+`written_by` of `BOUNDS`: a Sequence, a defaultdict, a Path."""
 _LATE: Final = ("decimal", "complex")
 """Forms that schemas of before `MARKS` of `entries` do not say."""
 _DECIMAL: Final = "^(?!^[-+.]*$)[+-]?0*"
@@ -77,10 +85,13 @@ def spanned(schema: Schema) -> Schema:
     return {**schema, **sizes, **span}
 
 
-def is_unsaid(schema: object) -> bool:
-    """Whether a schema of before `MARKS` of `entries` says nothing of what is written."""
-    told = schema.get(BOUNDS) if isinstance(schema, Mapping) else None
-    return isinstance(told, Mapping) and str(told.get("written_by")).startswith(_UNSAID)
+def completed(schema: Schema) -> Schema:
+    """Return a schema with the type that one of before `MARKS` of `entries` does not say."""
+    told = schema.get(BOUNDS)
+    known = _UNSAID.get(str(told.get("written_by"))) if isinstance(told, Mapping) else None
+    if known is None:
+        return schema
+    return {**{key: one for key, one in schema.items() if key != BOUNDS}, **known}
 
 
 def bounds(writer: Schema, reader: Schema, path: str) -> Iterator[Gap]:

@@ -163,6 +163,25 @@ def test_files_are_written_once_and_kept_up(
     assert not (folder / "schemas/order.lost.json").exists()
 
 
+def test_it_is_said_that_a_catalogue_of_before_does_not_tell_all(
+    folder: Path, shop: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert outbox("export", "shop_events") == 0
+    before = shutil.copytree(folder, folder.parent / "before")
+    assert outbox("check", "shop_events", "--against", "before") == 0
+    assert capsys.readouterr().err == ""
+    file = before / "schemas/order.created.json"
+    schema = json.loads(file.read_text())
+    del schema["x-outbox-event"]["marks"]
+    file.write_text(json.dumps(schema))
+    assert outbox("check", "shop_events", "--against", "before", "-o", "json") == 0
+    said = capsys.readouterr()
+    assert said.out == "[]\n"
+    assert said.err.startswith(
+        "1 schema is of an earlier `outbox catalog export`, 'order.created' first: not compared is "
+    )
+
+
 def test_a_change_is_compared_with_a_commit_and_with_a_folder(
     folder: Path, shop: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:

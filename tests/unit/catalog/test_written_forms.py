@@ -26,7 +26,7 @@ from pydantic import (
 )
 
 from outbox_operator.catalog.code import complete
-from outbox_operator.catalog.compatibility import compare
+from outbox_operator.catalog.compatibility import RUNNING, compare
 from outbox_operator.catalog.entries import MARK, entries
 from outbox_operator.catalog.values import Rule
 from outbox_operator.client import Event, event
@@ -120,7 +120,14 @@ COUNTS: dict[str, Any] = {
     "additionalProperties": {"type": "integer"}, "title": "X", "type": "object",
 }  # fmt: skip
 
-OF_PYDANTIC = "GenerateSchema._{}_schema.<locals>.<lambda>"
+OF_PYDANTIC = "GenerateSchema._{}_schema.<locals>.{}"
+MANY: dict[str, Any] = {"x-outbox-bounds": {"written_by": "serialize_sequence_via_list"}}
+FILE: dict[str, Any] = {
+    "format": "path", "x-outbox-bounds": {"written_by": OF_PYDANTIC.format("path", "ser_path")},
+}  # fmt: skip
+MAP: dict[str, Any] = {
+    "x-outbox-bounds": {"written_by": OF_PYDANTIC.format("mapping", "<lambda>")},
+}  # fmt: skip
 
 # A type, and what `outbox catalog export` of before wrote of it: with 726d9865 for a moment.
 OF_BEFORE: list[tuple[Any, dict[str, Any]]] = [
@@ -139,9 +146,15 @@ OF_BEFORE: list[tuple[Any, dict[str, Any]]] = [
     (dict[Number, int], {**COUNTS, "propertyNames": {"$ref": "#/$defs/Number"}}),
     (dict[dt.datetime, int], {**COUNTS, "propertyNames": {"x-outbox-form": "date-time"}}),
     (dict[dt.datetime, int], {**COUNTS, "propertyNames": {"format": "date-time"}}),
-    (Sequence[int], {"x-outbox-bounds": {"written_by": "serialize_sequence_via_list"}}),
-    (Path, {"format": "path", "x-outbox-bounds": {"written_by": OF_PYDANTIC.format("path")}}),
-    (defaultdict[str, int], {"x-outbox-bounds": {"written_by": OF_PYDANTIC.format("mapping")}}),
+    (Sequence[int], MANY),
+    (Annotated[Sequence[int], Field(min_length=1)], {**MANY, "minItems": 1}),
+    (Sequence[int] | None, {"anyOf": [MANY, {"type": "null"}]}),
+    (list[Sequence[int]], {"type": "array", "items": MANY}),
+    (Path, FILE),
+    (Path | None, {"anyOf": [FILE, {"type": "null"}]}),
+    (dict[Path, int], {**COUNTS, "propertyNames": FILE}),
+    (defaultdict[str, int], MAP),
+    (defaultdict[str, int] | int, {"anyOf": [MAP, {"type": "integer"}]}),
 ]
 
 
@@ -157,6 +170,42 @@ def test_a_new_release_alone_breaks_nothing(annotation: Any, field: dict[str, An
     kind = declared(annotation)
     assert compare(as_before(kind, field), documents(kind)) == []
     assert compare(documents(kind), as_before(kind, field)) == []
+
+
+class Pair(BaseModel):
+    """Two counts."""
+
+    a: int
+    b: int = 0
+
+
+# What it was, what an export of before wrote of it, what it is now, and what breaks: for whom
+# runs, and in what was written.
+CHANGED_AT_ONCE: list[tuple[Any, dict[str, Any], Any, set[Rule], set[Rule]]] = [
+    (Sequence[int], MANY, int, {Rule.TYPE}, {Rule.TYPE}),
+    (Sequence[int], MANY, Sequence[int] | None, {Rule.TYPE}, set()),
+    (Sequence[int] | None, {"anyOf": [MANY, {"type": "null"}]}, Sequence[int], set(), {Rule.TYPE}),
+    (Sequence[int], MANY, tuple[int, int], {Rule.UNSURE}, {Rule.SIZE, Rule.UNSURE}),
+    (Sequence[int], MANY, set[int], set(), {Rule.UNSURE}),
+    (Sequence[int], {**MANY, "minItems": 1}, Sequence[int], {Rule.SIZE}, set()),
+    (Sequence[int], MANY, defaultdict[str, int], {Rule.TYPE}, {Rule.TYPE}),
+    (Sequence[int], MANY, str, {Rule.TYPE}, {Rule.TYPE}),
+    (Path, FILE, int, {Rule.TYPE}, {Rule.TYPE}),
+    (Path, FILE, str, {Rule.FORM}, set()),
+    (Path, FILE, uuid.UUID, {Rule.FORM}, {Rule.FORM}),
+    (defaultdict[str, int], MAP, str, {Rule.TYPE}, {Rule.TYPE}),
+    (defaultdict[str, int], MAP, Pair, {Rule.UNSURE}, {Rule.UNSURE}),
+    (defaultdict[str, int], MAP, list[int], {Rule.TYPE}, {Rule.TYPE}),
+]
+
+
+@pytest.mark.parametrize(("was", "field", "now", "running", "replayed"), CHANGED_AT_ONCE)
+def test_what_changes_with_a_new_release_is_not_passed_over(
+    was: Any, field: dict[str, Any], now: Any, running: set[Rule], replayed: set[Rule]
+) -> None:
+    found = compare(as_before(declared(was), field), documents(declared(now)))
+    assert {one.rule for one in found if one.who == RUNNING} == running, found
+    assert {one.rule for one in found if one.who != RUNNING} == replayed, found
 
 
 def test_what_was_said_before_is_still_compared() -> None:

@@ -117,6 +117,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from outbox_operator.catalog import compatibility, entries, files
+    from outbox_operator.counted import counted
 
     after: compatibility.Schemas
     if args.module:
@@ -135,6 +136,14 @@ def _check(args: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
     breaks = compatibility.compare(before, after)
+    if unsaid := compatibility.of_before(before, after):
+        print(
+            f"{counted(len(unsaid), 'schema is', 'schemas are')} of an earlier `outbox catalog "
+            f"export`, {unsaid[0]!r} first: not compared is what that did not say, whether text is "
+            "a Decimal, what the keys of a dictionary are, and what is in a Sequence or a "
+            "defaultdict",
+            file=sys.stderr,
+        )
     if args.output == "json":
         rows = ({name: str(getattr(one, name)) for name in one.__slots__} for one in breaks)
         print(json.dumps(list(rows), indent=2))
