@@ -19,14 +19,14 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	connection, err := nats.Connect(os.Getenv("NATS_URL"), options()...)
+	connection, err := nats.Connect(needed("NATS_URL"), options()...)
 	check(err)
 	stream, err := jetstream.New(connection)
 	if domain := os.Getenv("NATS_DOMAIN"); domain != "" {
 		stream, err = jetstream.NewWithDomain(connection, domain)
 	}
 	check(err)
-	consumer, err := stream.Consumer(ctx, os.Getenv("OUTBOX_STREAM"), os.Getenv("OUTBOX_CONSUMER"))
+	consumer, err := stream.Consumer(ctx, needed("OUTBOX_STREAM"), needed("OUTBOX_CONSUMER"))
 	check(err)
 	// Few at a time: all that is in hand has to be done within OUTBOX_ACK_WAIT_SECONDS.
 	consuming, err := consumer.Consume(handle, jetstream.PullMaxMessages(10))
@@ -40,6 +40,15 @@ func main() {
 		log.Fatal("the durable consumer is gone")
 	}
 	connection.Close() // sends what is still buffered first
+}
+
+// needed is what the operator always sets, and a person may have forgotten.
+func needed(variable string) string {
+	found := os.Getenv(variable)
+	if found == "" {
+		log.Fatal(variable, " is not set")
+	}
+	return found
 }
 
 // options are the login and what it needs; files are read at each connection.

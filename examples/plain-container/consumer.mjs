@@ -9,14 +9,21 @@ const { env } = process;
 const bytes = (name) => () => readFileSync(env[name]);
 const text = (name) => () => readFileSync(env[name], "utf8").trim();
 
+// What the operator always sets, and a person may have forgotten.
+const needed = (name) => {
+  if (env[name]) return env[name];
+  console.error(`${name} is not set`);
+  process.exit(1);
+};
+
 const connection = await connect({
-  servers: env.NATS_URL.split(","),
+  servers: needed("NATS_URL").split(","),
   authenticator: login(),
   tls: tls(),
   maxReconnectAttempts: -1, // the default gives up after ten
 });
 const jetstream = connection.jetstream(env.NATS_DOMAIN ? { domain: env.NATS_DOMAIN } : {});
-const consumer = await jetstream.consumers.get(env.OUTBOX_STREAM, env.OUTBOX_CONSUMER);
+const consumer = await jetstream.consumers.get(needed("OUTBOX_STREAM"), needed("OUTBOX_CONSUMER"));
 // Few at a time: all that is in hand has to be done within OUTBOX_ACK_WAIT_SECONDS.
 const messages = await consumer.consume({ max_messages: 10 });
 process.on("SIGTERM", () => messages.close()); // what is in hand is still handled

@@ -8,11 +8,18 @@ import json
 import os
 import signal
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
 import nats
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+
+def needed(name: str) -> str:
+    """What the operator always sets, and a person may have forgotten."""
+    return os.environ.get(name) or sys.exit(f"{name} is not set")
 
 
 def secret(name: str) -> str | None:
@@ -55,9 +62,10 @@ async def handle(message: Msg) -> None:
 
 async def main() -> None:
     """Pull until SIGTERM, then finish what is in hand."""
+    stream, durable = needed("OUTBOX_STREAM"), needed("OUTBOX_CONSUMER")
     stopping = asyncio.Event()
     connection = await nats.connect(
-        os.environ["NATS_URL"].split(","),
+        needed("NATS_URL").split(","),
         user=secret("NATS_USERNAME_FILE"),
         password=secret("NATS_PASSWORD_FILE"),
         token=secret("NATS_TOKEN_FILE"),
@@ -70,9 +78,11 @@ async def main() -> None:
     # Not before: until there is a connection there is nothing in hand, and nothing to finish.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     jetstream = connection.jetstream(domain=os.environ.get("NATS_DOMAIN"))
-    reader = await jetstream.pull_subscribe_bind(
-        os.environ["OUTBOX_CONSUMER"], os.environ["OUTBOX_STREAM"]
-    )
+    try:
+        await jetstream.consumer_info(stream, durable)
+    except NotFoundError as error:
+        sys.exit(f"OUTBOX_CONSUMER {durable} of OUTBOX_STREAM {stream}: {error.description}")
+    reader = await jetstream.pull_subscribe_bind(durable, stream)
     while not stopping.is_set():
         # The driver raises its own TimeoutError when nothing came, and at times the plain one.
         with contextlib.suppress(TimeoutError):
