@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -28,7 +29,7 @@ from outbox_operator.dev.manifest import read
 from outbox_operator.errors import AccessDeniedError
 from outbox_operator.plan import state
 from outbox_operator.telemetry.readiness import ServerState
-from support.fences import filled, node_environment, node_modules
+from support.fences import fences, filled, node_environment, node_modules
 from support.kube import ROOT
 from support.redis import RedisServer, redis_client
 from support.sinks import message
@@ -36,7 +37,8 @@ from support.waiting import SECONDS, eventually
 
 pytestmark = pytest.mark.integration
 
-PAGE = (ROOT / "docs/how-to/publish-to-redis-streams.md").read_text()
+NAME = "docs/how-to/publish-to-redis-streams.md"
+PAGE = (ROOT / NAME).read_text()
 EXAMPLE = (ROOT / "examples/redis/pipeline.yaml").read_text()
 KEY = "identity.user.v1"
 READER = state.Owner(uid="u2", key="EventConsumer/a/b", cluster="")
@@ -158,7 +160,7 @@ async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer
     await admin.claim(NOBODY)
     await admin.close()
     names: dict[str, Any] = {}
-    exec(block("python"), names)
+    exec(block("python title=reader.py"), names)
     read_entries: Callable[..., int] = names["read"]
     handled: list[tuple[str, str, str]] = []
     options: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "decode_responses": True}
@@ -177,9 +179,45 @@ async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer
             client.xadd(KEY, fields)
 
 
+@pytest.mark.parametrize("line", ["python reader.py", "node reader.mjs"])
+async def test_and_its_programs_run_as_they_are(
+    server: RedisServer, tmp_path: Path, line: str
+) -> None:
+    [typed] = fences(NAME, "sh title=read")
+    assert "python reader.py" in typed
+    assert "node reader.mjs`" in PAGE
+    for language in ("python", "js"):
+        name = "reader.py" if language == "python" else "reader.mjs"
+        (tmp_path / name).write_text(block(f"{language} title={name}"))
+    (tmp_path / "node_modules").symlink_to(node_modules())
+    url = tmp_path / ".outbox-dev/redis-url"
+    url.parent.mkdir()
+    url.write_text(f"redis://readers:change-me@127.0.0.1:{server.port}")
+    async with redis_client(server) as client:
+        for name in ("e1", "e2"):
+            await client.xadd(KEY, {"Ce-Id": name, "Ce-Type": "t", "Outbox-Data": "{}"})
+    shell = typed.replace("python reader.py", f"exec {line}")
+    path = f"{Path(sys.executable).parent}:{node_environment()['PATH']}"
+    program = await asyncio.create_subprocess_exec(
+        "sh", "-c", shell, cwd=tmp_path,
+        env={**node_environment(), "PATH": path, "PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert program.stdout is not None
+    try:
+        async with asyncio.timeout(SECONDS):
+            said = [(await program.stdout.readline()).decode() for _ in range(2)]
+    finally:
+        program.kill()
+        await program.wait()
+    assert said == ["e1 t {}\n", "e2 t {}\n"]
+
+
 async def test_so_does_the_program_in_javascript(server: RedisServer, tmp_path: Path) -> None:
     program = tmp_path / "read.mjs"
-    program.write_text(filled("read.mjs", block("js")))
+    function, asked, _ = block("js title=reader.mjs").partition("const server")
+    assert asked
+    program.write_text(filled("read.mjs", function))
     (tmp_path / "node_modules").symlink_to(node_modules())
     fields = {"Ce-Id": "e1", "Ce-Type": "user.created", "Outbox-Data": "{}"}
     async with redis_client(server) as client:

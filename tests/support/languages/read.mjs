@@ -1,5 +1,3 @@
-import Redis from "ioredis";
-
 // FENCE
 const redis = new Redis(process.env.REDIS_URL, { enableReadyCheck: false });
 const handled = [];
