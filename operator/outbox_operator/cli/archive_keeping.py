@@ -26,6 +26,7 @@ from outbox_operator.plan.ownership import Claim
 from outbox_operator.plan.postgres.archive_migrations import plan_archive
 from outbox_operator.plan.postgres.archive_schema import DesiredArchive
 from outbox_operator.plan.postgres.archive_seals import Head, days
+from outbox_operator.plan.postgres.done import done
 from outbox_operator.plan.state import Owner
 from outbox_operator.version import VERSION
 from outbox_operator.wire.archive import (
@@ -70,12 +71,12 @@ async def migrate(
             said = f"-- plan {plan.hash}: {counted(len(plan.statements), 'statement')}, not run"
             return True, (*steps, said)
         if plan.empty:
-            done: tuple[str, ...] = ("the tables are as wanted",)
+            did: tuple[str, ...] = ("the tables are as wanted",)
         else:
             await admin.apply(plan, desired, claim, lock_timeout=_LOCK_SECONDS, version=VERSION)
-            done = tuple(step.reason for step in plan.statements)
+            did = tuple(done(plan.statements))
         result = await admin.maintain(desired, _sealing(config))
-        return _is_well(result), (*done, *_told(result))
+        return _is_well(result), (*did, *_told(result))
 
 
 async def upkeep(config: ArchiveConfig) -> tuple[bool, tuple[str, ...]]:

@@ -63,7 +63,7 @@ async def test_moments_of_an_export_are_exact(place: ArchivePlace) -> None:
 
 async def test_made_once_and_then_as_wanted(place: ArchivePlace) -> None:
     said = await place.migrate()
-    assert "create table events" in said
+    assert "created table events" in said
     # Now and three stretches ahead: days of a class that is kept for ten, 28 days of the other.
     assert sum(line.startswith("added partition rows_default_") for line in said) == 4
     assert sum(line.startswith("added partition rows_orders_") for line in said) == 4
@@ -112,7 +112,7 @@ async def test_each_role_may_do_its_own_and_nothing_else(place: ArchivePlace) ->
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await reader.execute(forbidden)
     place.change(readers=())
-    assert any(f"role {place.reader} no longer needs" in line for line in await place.migrate())
+    assert any("revoked SELECT" in line for line in await place.migrate())
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.fetch("SELECT * FROM archive.events")
 
@@ -206,9 +206,9 @@ async def test_classes_and_columns_come_later_and_what_is_there_stays(place: Arc
         extract={"actor": "$.actor.id", "tenant": "$.tenant"},
     )
     said = await place.migrate()
-    assert "add column events.tenant; events of before have nothing there" in said
-    assert "create class security; events that are archived already stay in theirs" in said
-    assert "keep events of class default for 20 days" in said
+    assert "added column events.tenant; events of before have nothing there" in said
+    assert "created class security; events that are archived already stay in theirs" in said
+    assert "keep events of class default for 20 days: changed" in said
     assert await place.migrate() == ("the tables are as wanted",)
     assert [row["class"] for row in await place.rows("class")] == ["orders"] * 3
     indexes = await place.root.fetch(
@@ -230,6 +230,8 @@ async def test_what_was_dropped_by_hand_is_put_right(place: ArchivePlace) -> Non
     await place.root.execute(f'REVOKE INSERT ON archive.events FROM "{place.writer}"')
     said = await place.migrate()
     assert len(said) >= 4
+    assert f"granted INSERT ON TABLE archive.events TO {place.writer}" in said
+    assert "view gaps was missing: created" in said
     assert await place.migrate() == ("the tables are as wanted",)
 
 
@@ -238,7 +240,7 @@ async def test_two_archives_share_a_database(place: ArchivePlace) -> None:
     database = dataclasses.replace(place.config.database, schema="other")
     migration = dataclasses.replace(place.config.migration, schema="other")  # type: ignore[type-var]
     place.change(database=database, migration=migration, consumer="second")
-    assert "create schema other" in await place.migrate()
+    assert "created schema other" in await place.migrate()
 
 
 LOOKS = {
