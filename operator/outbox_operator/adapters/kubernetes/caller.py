@@ -80,6 +80,11 @@ class Caller(Kube):
         return False
 
     @property
+    def away(self) -> str | None:
+        """Why nothing of it can be asked: each question says so itself."""
+        return None
+
+    @property
     def context(self) -> str:
         """Name of the kubeconfig's context, for messages."""
         return self._transport.context

@@ -21,6 +21,11 @@ class Cluster(Protocol):
         ...
 
     @property
+    def away(self) -> str | None:
+        """Why nothing of it can be asked, although it is known what there is; None: it can be."""
+        ...
+
+    @property
     def context(self) -> str:
         """Its name, for messages."""
         ...

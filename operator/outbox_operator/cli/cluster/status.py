@@ -56,6 +56,10 @@ async def look(session: Session) -> Report:
         found = [await _with_events(session, found[0])]
 
     def lines(screen: Screen) -> Iterator[str]:
+        if (away := session.kube.away) is not None:
+            # All that could be said of each part would follow from that.
+            yield from screen.wrap(f"{away}; start it to see how its pipelines do")
+            return
         namespaces = session.scope is None
         if len(found) == 1 and not groups:
             yield from status_text.one(found[0], now, screen)

@@ -81,6 +81,11 @@ class Laptop:
         return True
 
     @property
+    def away(self) -> str | None:
+        """Why there are no servers to ask."""
+        return self._servers.away
+
+    @property
     def context(self) -> str:
         """Its name, for messages."""
         return f"outbox dev in {self._folder}"
