@@ -58,7 +58,7 @@ async def look(session: Session) -> Report:
     def lines(screen: Screen) -> Iterator[str]:
         if (away := session.kube.away) is not None:
             # All that could be said of each part would follow from that.
-            yield from screen.wrap(f"{away}; start it to see how its pipelines do")
+            yield from screen.wrap(away)
             return
         namespaces = session.scope is None
         if len(found) == 1 and not groups:
