@@ -20,11 +20,14 @@ _SHOWN: Final = 3
 _LIBRARIES: Final = tuple(
     f"{path}/" for path in (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
 )
-_OF_ENVIRONMENT: Final = type(os.environ).__getitem__.__code__
-"""Raises KeyError for a variable that is not set."""
+_OF_ENVIRONMENT: Final = (
+    type(os.environ).__getitem__.__code__,
+    type(os.environ).__delitem__.__code__,
+)
+"""Raise KeyError for a variable that is not set."""
 _SET_IT: Final = (
     "(an environment variable: set it in a cluster by spec.podTemplate, as env of the container "
-    "consumer, on a laptop where outbox dev is started)"
+    "consumer, on a laptop where outbox dev or outbox consume is started)"
 )
 
 
@@ -79,7 +82,7 @@ def _lacks_variable(error: BaseException) -> bool:
     trace = error.__traceback__ if isinstance(error, KeyError) else None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_code is _OF_ENVIRONMENT
+    return trace is not None and trace.tb_frame.f_code in _OF_ENVIRONMENT
 
 
 def place_of(stack: traceback.StackSummary) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Annotated, Any, Final, get_args, get_origin
 
 from outbox_operator.consumer.handlers.dependencies import Dependencies
@@ -65,6 +65,20 @@ def bind_batch(
     return _with_names(signature.call, fills, names)
 
 
+def takes(signature: Signature) -> Set[type]:
+    """Return which of `ReceivedEvent` and `Context` a function is given, or lists of them."""
+    found = set[type]()
+    for at, parameter in enumerate(signature.parameters):
+        annotation = parameter.annotation
+        if get_origin(annotation) in _LISTS:
+            annotation = (get_args(annotation) or (None,))[0]
+        if annotation is None:
+            annotation = Context if at else ReceivedEvent
+        if annotation in (ReceivedEvent, Context):
+            found.add(annotation)
+    return found
+
+
 def _with_made(
     signature: Signature,
     fills: Sequence[Callable[..., Any]],
@@ -106,7 +120,14 @@ def _single(parameter: Parameter, at: int, name: str) -> Fill:
         return _event
     if annotation is Context or annotation is None:
         return _context
-    return payload(annotation, name)
+    fill = payload(annotation, name)
+
+    def remembered(event: ReceivedEvent, context: Context) -> Any:
+        found = fill(event, context)
+        context._payloads = (found,)
+        return found
+
+    return remembered
 
 
 def _event(event: ReceivedEvent, _: Context) -> ReceivedEvent:
@@ -129,7 +150,13 @@ def _many(parameter: Parameter, at: int, name: str) -> FillMany:
             f"found {annotation}"
         )
     fill = _single(Parameter("", (get_args(annotation) or (None,))[0], False), 0, name)
-    return lambda events, context: [fill(event, context) for event in events]
+
+    def fill_many(events: Sequence[ReceivedEvent], context: Context) -> list[Any]:
+        found = [fill(event, context) for event in events]
+        context._payloads = found if fill is not _event else ()
+        return found
+
+    return fill_many
 
 
 def payload(annotation: Any, name: str) -> Fill:

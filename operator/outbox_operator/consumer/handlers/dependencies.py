@@ -228,10 +228,8 @@ def _answer(function: Function) -> Any:
 
 def _parameters(function: Function, who: str) -> dict[str, Any]:
     """Return what to fill of a dependency: `Context`, `ReceivedEvent` or a Depends, by name."""
-    try:
-        told = signatures.telling(function)
-        found = inspect.signature(told, follow_wrapped=False).parameters.values()
-    except (ValueError, TypeError):  # some built-in functions do not say
+    told = signatures.telling(function)
+    if not (found := signatures.parameters_of(told, who)):
         return {}
     told = told.__init__ if inspect.isclass(told) else told
     hints = signatures.hints_of_parameters(told, who)

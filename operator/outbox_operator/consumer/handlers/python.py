@@ -12,7 +12,7 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
@@ -21,6 +21,7 @@ from outbox_operator.consumer import error_text
 from outbox_operator.consumer.handlers import binding, deadline, hooks, signatures
 from outbox_operator.consumer.handlers.dependencies import Dependencies
 from outbox_operator.consumer.handlers.middleware import Call, chained
+from outbox_operator.consumer.handlers.notes import explain
 from outbox_operator.consumer.handlers.registry import Handlers, Route
 from outbox_operator.consumer.handlers.retry import Retry, leaves
 from outbox_operator.consumer.handlers.threads import Threads
@@ -36,7 +37,6 @@ from outbox_operator.consumer.handlers.types import (
     RetryAfter,
     Unhandled,
     caused,
-    explain,
 )
 from outbox_operator.errors import HandlerUnavailableError, SpecError
 from outbox_operator.wire.declared import declared
@@ -55,6 +55,7 @@ class _Call:
 
     bound: Callable[..., Any]
     is_async: bool
+    takes: Set[type]
     takes_connection: bool
     timeout: float
     batch: int | None
@@ -125,6 +126,7 @@ class PythonHandler:
         call = _Call(
             bind(signature, name, self._dependencies),
             signature.is_async,
+            binding.takes(signature),
             signature.is_async,
             route.timeout or timeout,
             route.batch,
@@ -312,7 +314,8 @@ class PythonHandler:
         except HandlerUnavailableError:
             raise
         except Exception as error:
-            explain(error, context)
+            events = [given] if call.batch is None else given
+            explain(error, context, events, call.takes)
             answered = _answered(error, call.retry)
             if answered is None:
                 raise

@@ -34,18 +34,24 @@ _LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
 _MANY: Final = (list, tuple, collections.abc.Sequence)
 _UNIONS: Final = (typing.Union, types.UnionType)
 _ANSWERS: Final = (Ack, RetryAfter, DeadLetter)
+_WSGI: Final = "a WSGI application, such as Flask's or Django's"
 _APPLICATIONS: Final[Mapping[tuple[str, ...], str]] = {
     ("scope", "receive", "send"): "an ASGI application, such as FastAPI's",
-    ("start_response",): "a WSGI application, such as Flask's or Django's",
+    ("environ", "start_response"): _WSGI,
+    ("env", "start_response"): _WSGI,
 }
-"""By the names that their specifications give their parameters: the three of the one, the second
-of the other."""
+"""By the names of all their parameters, as their specifications and all who keep to them have
+them."""
 _OVER_HTTP: Final = (
     "; what serves HTTP is called by handler.http, with the URL of an endpoint of it (on a laptop: "
     "--endpoint CONSUMER=URL)"
 )
-_COMMANDS: Final = {"click": "a command of click", "typer": "an application of typer"}
-"""By the package of the class, which takes whatever it is called with."""
+_COMMANDS: Final = {
+    ("click", "BaseCommand"): "a command of click",
+    ("click", "Command"): "a command of click",
+    ("typer", "Typer"): "an application of typer",
+}
+"""By package and name of the class, which takes whatever it is called with."""
 _EMPTY: Final = (types.NoneType, dict, list)
 """What a default is where somebody means a payload that may be missing."""
 
@@ -106,7 +112,7 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     own, at = _inner(function), place(function)
     if inspect.isclass(own):
         raise SpecError(f"handler {name}{at}: wanted a function, found a class")
-    if (what := _other_program(function)) is not None:
+    if (what := _other_program(function, name)) is not None:
         # Of an object, the code is its library's: the name alone says where it is written.
         written = at if own is _behind_partials(function) else ""
         way_out = _OVER_HTTP if what in _APPLICATIONS.values() else ""
@@ -167,13 +173,29 @@ def telling(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function whose signature counts: behind decorators that hand on what they get."""
     while (inside := getattr(function, "__wrapped__", None)) is not None:
         try:
-            parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
-        except (ValueError, TypeError):
-            return function
+            parameters = parameters_of(function, "")
+        except SpecError:
+            return function  # which then says why
         if not any(parameter.kind in VARIABLE for parameter in parameters):
             return function
         function = inside
     return function
+
+
+def parameters_of(function: Callable[..., Any], who: str) -> Sequence[inspect.Parameter]:
+    """Return the parameters of a function; none: it is a built-in one that does not say.
+
+    Raises:
+        SpecError: It is an object that fails when it is asked.
+    """
+    try:
+        return tuple(inspect.signature(function, follow_wrapped=False).parameters.values())
+    except (ValueError, TypeError):
+        return ()
+    except Exception as error:  # of its own `__signature__`
+        raise SpecError(
+            f"{who}: its parameters cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def hints(told: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -195,19 +217,26 @@ def hints_of_parameters(told: Callable[..., Any], name: str) -> dict[str, Any]:
         raise SpecError(f"{name}: an annotation cannot be resolved: {error}") from error
 
 
-def _other_program(function: Callable[..., Any]) -> str | None:
+def _other_program(function: Callable[..., Any], name: str) -> str | None:
     """What a callable is that others call with something else; None: it may be a handler.
 
-    Told before annotations are looked at, which there are often for checkers only.
+    Told although annotations cannot be resolved, which there are often for checkers only.
     """
     for kind in type(function).__mro__:
-        if (what := _COMMANDS.get(kind.__module__.partition(".")[0])) is not None:
+        package = kind.__module__.partition(".")[0]
+        if (what := _COMMANDS.get((package, kind.__name__))) is not None:
             return what
-    try:
-        names = tuple(inspect.signature(function).parameters)
-    except (ValueError, TypeError):
+    told = telling(function)
+    found = parameters_of(told, f"handler {name}")
+    what = _APPLICATIONS.get(tuple(parameter.name for parameter in found))
+    if what is None or any(isinstance(parameter.default, Depends) for parameter in found):
         return None
-    return _APPLICATIONS.get(names[-3:]) or _APPLICATIONS.get(names[1:2])
+    try:
+        said = hints(told, name).values()
+    except SpecError:
+        return what
+    ours = any(dependency(one) is not None or plain(one) in _BY_NAME.values() for one in said)
+    return None if ours else what
 
 
 def _parameters(
@@ -220,10 +249,7 @@ def _parameters(
 ) -> tuple[Parameter, ...]:
     """Return the parameters to fill: those without a default, and whatever is annotated with what
     only the runtime has."""
-    try:
-        found = list(inspect.signature(told, follow_wrapped=False).parameters.values())
-    except (ValueError, TypeError):  # some built-in functions do not say
-        found = []
+    found = parameters_of(told, f"handler {name}")
     if found and found[0].name == "self" and "self" not in said and inspect.isfunction(told):
         raise SpecError(
             f"handler {name}: it is a method, and nobody has its self; decorate a function, or "

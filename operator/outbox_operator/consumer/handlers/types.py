@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from outbox_operator.consumer.handlers.retry import Retry, seconds_of
@@ -195,6 +195,8 @@ class Context:
     _headers: Mapping[str, str] | None = None
     _span: Mapping[str, str] | None = None
     _moved: Callable[[float], None] | None = None
+    _payloads: Sequence[object] = field(default=(), repr=False, compare=False)
+    """What the handler was given as payloads, for `notes`."""
 
     @property
     def trace(self) -> Mapping[str, str]:
@@ -219,52 +221,6 @@ class Context:
             self.deadline = time.monotonic() + seconds
             if self._moved is not None:
                 self._moved(self.deadline)
-
-
-_OF_CONNECTIONS: Final = frozenset(
-    {"execute", "executemany", "fetch", "fetchrow", "fetchval", "cursor", "transaction"}
-)
-_OF_EVENTS: Final = frozenset({one.name for one in fields(ReceivedEvent)} | {"json", "is_json"})
-_NO_CONNECTION: Final = (
-    "(context.connection is None without an inbox, and in a handler that is not async)"
-)
-_IS_EVENT: Final = (
-    "(the handler was given the event, whose payload is event.json(); a parameter annotated with "
-    "dict, or with a type of the payload, is given that)"
-)
-_IS_CONTEXT: Final = (
-    "(the handler was given the context, as a second parameter without an annotation is; one "
-    "annotated with dict, or with a type of the payload, is given that)"
-)
-_IS_PAYLOAD: Final = (
-    "(a parameter annotated with dict is given the payload; one annotated with ReceivedEvent, or "
-    "with nothing, the event)"
-)
-
-
-def explain(error: Exception, context: Context) -> None:
-    """Add to an error of a handler what it leaves out: what the handler was given, and why there
-    is no `context.connection`."""
-    if (note := _note(error, context)) is not None:
-        error.add_note(note)
-
-
-def _note(error: Exception, context: Context) -> str | None:
-    if type(error) is TypeError:  # as of event["id"], json.loads(event) or Order(**event)
-        text = str(error)
-        name = ReceivedEvent.__name__
-        return _IS_EVENT if name in text and f"{name}." not in text else None
-    if not isinstance(error, AttributeError):
-        return None
-    found: object = error.obj
-    connection: object = context.connection
-    if found is None and connection is None and error.name in _OF_CONNECTIONS:
-        return _NO_CONNECTION
-    if isinstance(found, ReceivedEvent):
-        return _IS_EVENT
-    if isinstance(found, Context):
-        return _IS_CONTEXT
-    return _IS_PAYLOAD if type(found) is dict and error.name in _OF_EVENTS else None
 
 
 class Handler(Protocol):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
+import dataclasses
 import datetime as dt
+import decimal
 import inspect
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import pytest
 from outbox_operator.consumer.error_text import describe
 from outbox_operator.consumer.handlers import loader
 from outbox_operator.consumer.handlers.python import PythonHandler
+from outbox_operator.consumer.handlers.registry import Handlers
 from outbox_operator.consumer.handlers.types import (
     Ack,
     Context,
@@ -251,6 +256,33 @@ def of_its_own(order: Any) -> None:
     str(dict[str, Any]()["id"].total)
 
 
+def decoded_right(order: Any) -> None:
+    str(order.json().id)
+
+
+def of_an_answer(order: Any) -> None:
+    str(json.loads("{}").key)
+
+
+def told_in_words(order: Any) -> None:
+    raise TypeError("could not send ReceivedEvent 12 to partner")
+
+
+def of_another_context(order: Any) -> None:
+    decimal.Context()["prec"]  # type: ignore[index]
+
+
+@dataclasses.dataclass
+class PaymentReceivedEvent:
+    """A payload with such a name."""
+
+    id: int = 7
+
+
+def dumped(order: Any) -> None:
+    json.dumps(order)
+
+
 @pytest.mark.parametrize(
     ("function", "annotation", "said"),
     [
@@ -263,6 +295,16 @@ def of_its_own(order: Any) -> None:
         (taken_for_the_event, dict, "(a parameter annotated with dict is given the payload; one"),
         (decoded_again, dict, "(a parameter annotated with dict is given the payload; one annot"),
         (taken_for_a_model, dict, None),
+        (taken_for_the_payload, Context, "(the handler was given the context, as a second param"),
+        (decoded, Context, "(the handler was given the context, as a second parameter without"),
+        (dumped, None, "(the handler was given the event, whose payload is event.json(); a param"),
+        (taken_for_the_payload, PaymentReceivedEvent, None),
+        (dumped, PaymentReceivedEvent, None),
+        (told_in_words, None, None),
+        (decoded_right, ReceivedEvent, None),
+        (of_an_answer, dict, None),
+        (of_an_answer, PaymentReceivedEvent, None),
+        (of_another_context, Context, None),
         (of_its_own, None, None),
     ],
 )
@@ -278,6 +320,54 @@ async def test_says_what_the_handler_was_given(
     told = describe(failed.value)
     assert ("(the handler was" in told or "(a parameter" in told) is (said is not None), told
     assert (said or "") in told
+
+
+@pytest.mark.parametrize(
+    ("function", "annotation", "said"),
+    [
+        (taken_for_the_payload, list[ReceivedEvent], "(the handler was given the event, whose "),
+        (taken_for_the_event, list[dict[str, Any]], "(a parameter annotated with dict is given "),
+    ],
+)
+async def test_says_what_a_handler_of_batches_was_given(
+    function: Any, annotation: Any, said: str
+) -> None:
+    def handle(orders: Any) -> None:
+        function(orders[1])
+
+    handle.__annotations__ = {"orders": annotation}
+    app = Handlers()
+    app.batch("order.created", size=2)(handle)
+    handler = PythonHandler("shop:app", app, timeout=5.0, threads=1)
+    with pytest.raises((TypeError, AttributeError)) as failed:
+        await handler.handle_batch([EVENT, copy.copy(EVENT)], CONTEXT)
+    await handler.close()
+    assert said in describe(failed.value)
+
+
+async def test_an_error_that_is_raised_again_is_explained_once() -> None:
+    with pytest.raises(TypeError) as failed:
+        await ask(lambda order: taken_for_the_payload(order))
+    first = describe(failed.value)
+
+    def handle(event: ReceivedEvent) -> None:
+        raise failed.value
+
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            await ask(handle)
+    assert len(failed.value.__notes__) == 1
+    assert first.partition(" at ")[0] in describe(failed.value)
+
+
+def test_a_variable_that_is_not_set_is_told_however_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("SHOP_TOKEN", raising=False)
+    for ask_for in (os.environ.__getitem__, os.environ.__delitem__, os.environ.pop):
+        with pytest.raises(KeyError) as failed:
+            ask_for("SHOP_TOKEN")
+        assert "(an environment variable: set it in a cluster by" in describe(failed.value)
 
 
 @pytest.mark.parametrize(
@@ -304,8 +394,8 @@ async def test_says_what_the_handler_was_given(
         (
             "shop_unset:handle",
             r"failed: KeyError: 'SHOP_TOKEN' \(an environment variable: set it in a cluster by "
-            r"spec.podTemplate, as env of the container consumer, on a laptop where outbox dev is "
-            r"started\) at <module> \(.*shop_unset\.py:2\), inside __getitem__ ",
+            r"spec.podTemplate, as env of the container consumer, on a laptop where outbox dev or "
+            r"outbox consume is started\) at <module> \(.*shop_unset\.py:2\), inside __getitem__ ",
         ),
         ("shop_unknown:handle", r"failed: KeyError: 'SHOP_TOKEN' at <module> \("),
     ],

@@ -15,7 +15,15 @@ from django.core.handlers.wsgi import WSGIHandler
 from fastapi import FastAPI, params
 from pydantic import Field
 
-from outbox_operator.consumer import Ack, Context, DeadLetter, Handlers, ReceivedEvent, RetryAfter
+from outbox_operator.consumer import (
+    Ack,
+    Context,
+    DeadLetter,
+    Depends,
+    Handlers,
+    ReceivedEvent,
+    RetryAfter,
+)
 from outbox_operator.consumer.handlers.python import PythonHandler
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.event import Event
@@ -230,6 +238,79 @@ class Flask:
 def command() -> None: ...
 
 
+class Unreadable:
+    """As an object that reads what it takes from elsewhere."""
+
+    @property
+    def __signature__(self) -> Any:
+        raise RuntimeError("no schema yet")
+
+    def __call__(self, event: ReceivedEvent) -> None: ...
+
+
+def test_who_fails_when_it_is_asked_what_it_takes_is_refused() -> None:
+    with pytest.raises(SpecError, match="shop:app: its parameters cannot be read: RuntimeError: "):
+        PythonHandler("shop:app", Unreadable(), timeout=5.0, threads=1)
+    app = Handlers()
+    app.handler(">")(depending)
+    with pytest.raises(SpecError, match="its parameters cannot be read: RuntimeError: no schema"):
+        PythonHandler("shop:app", app, timeout=5.0, threads=1)
+
+
+def depending(event: ReceivedEvent, a: Annotated[Any, Depends(Unreadable())]) -> None: ...
+
+
+def a_reply(event: ReceivedEvent) -> int:
+    return 7
+
+
+class Tracker:
+    """A handler of one's own, in a package of one's own that is called click."""
+
+    __module__ = "click.handlers"
+
+    def __call__(self, event: ReceivedEvent) -> None: ...
+
+    def start(self, start_response: dict[str, Any]) -> None: ...
+
+
+def with_what_it_answers(event, start_response: Annotated[int, Depends(a_reply)]): ...  # type: ignore[no-untyped-def]
+def of_a_payload(event, start_response: dict[str, Any]): ...  # type: ignore[no-untyped-def]
+def of_defaults(event, context, scope=1, receive=2, send=3): ...  # type: ignore[no-untyped-def]
+def with_names_of_asgi(
+    scope: ReceivedEvent,
+    receive: Annotated[int, Depends(a_reply)],
+    send: Annotated[int, Depends(a_reply)],
+) -> None: ...
+
+
+def with_names_of_wsgi(environ: ReceivedEvent, start_response: Context) -> None: ...
+
+
+@functools.wraps(wsgi)
+def in_place_of_wsgi(event): ...  # type: ignore[no-untyped-def]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        with_what_it_answers,
+        of_a_payload,
+        of_defaults,
+        with_names_of_asgi,
+        with_names_of_wsgi,
+        in_place_of_wsgi,
+        functools.partial(lambda settings, event, start_response: None, {}),
+        Tracker(),
+        Tracker().start,
+    ],
+)
+async def test_a_handler_with_a_name_of_theirs_is_a_handler(function: Callable[..., Any]) -> None:
+    handler = PythonHandler("shop:app", function, timeout=5.0, threads=1)
+    assert await handler.handle(received(data=b"{}"), context()) == Ack()
+    await handler.close()
+
+
 @pytest.mark.parametrize(
     ("application", "what"),
     [
@@ -238,6 +319,7 @@ def command() -> None: ...
         (WSGIHandler.__new__(WSGIHandler), "a WSGI application, such as Flask's or Django's"),
         (Flask(), "a WSGI application, such as Flask's or Django's"),
         (Flask().wsgi_app, "a WSGI application, such as Flask's or Django's"),
+        (logged(wsgi), "a WSGI application, such as Flask's or Django's"),
         (command, "a command of click"),
         (click.Group(), "a command of click"),
     ],
