@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final, get_args
+from typing import Final, get_args
 
 from outbox_operator.adapters.postgres.archive_export import ArchiveExporter
 from outbox_operator.adapters.postgres.archive_reader import ArchiveReader, Viewer
@@ -21,21 +19,22 @@ from outbox_operator.adapters.postgres.url import Login, resolve
 from outbox_operator.archive.api import asking
 from outbox_operator.archive.api.parquet import ParquetSink
 from outbox_operator.archive.api.problems import ProblemError
+from outbox_operator.cli import endings
+from outbox_operator.cli.whole_file import WholeFile, whole_file
 from outbox_operator.counted import counted
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.amounts import size
 from outbox_operator.wire.archive import COLUMNS, ArchiveConfig, ArchiveDatabase
 
 _FORMS: Final[Mapping[str, Format]] = {f".{form}": form for form in get_args(Format)}
-_PART: Final = ".part"
-"""Behind the name of a file that is not whole yet."""
+_INTO: Final = "--into"
 
 
 def form_of(path: str) -> Format:
     """The form of a file, by its name. Raises SpecError."""
     found = _FORMS.get(Path(path).suffix)
     if found is None:
-        raise SpecError(f"--into: wanted a name that ends in {', '.join(_FORMS)}, found {path!r}")
+        raise SpecError(f"{_INTO}: wanted a name that ends in {', '.join(_FORMS)}, found {path!r}")
     return found
 
 
@@ -57,18 +56,13 @@ def export(
         OutboxError: It cannot be done.
     """
     form, selection = form_of(output), _selection(config, pairs)
-    part = Path(f"{output}{_PART}")
-    try:
-        with part.open("wb") as file:
-            events = asyncio.run(_write(config, login_file, selection, form, file))
-            written = file.tell()
-        os.replace(part, output)
-    except OSError as error:
-        raise SpecError(f"--into: {error.filename or part}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-    return f"wrote {output}: {counted(events, 'event')}, {size(written)}"
+
+    async def written() -> tuple[int, int]:
+        with endings.ended_by_signals(), whole_file(_INTO, output) as file:
+            return await _write(config, login_file, selection, form, file), file.size
+
+    events, length = asyncio.run(written())
+    return f"wrote {output}: {counted(events, 'event')}, {size(length)}"
 
 
 def _selection(config: ArchiveConfig, pairs: Sequence[tuple[str, str]]) -> Selection:
@@ -90,7 +84,7 @@ async def _write(
     login_file: str | None,
     selection: Selection,
     form: Format,
-    file: BinaryIO,
+    file: WholeFile,
 ) -> int:
     """Write what is selected; how many events there were."""
     database = config.migration or config.database

@@ -96,6 +96,7 @@ class ArchiveExporter:
 
         Raises:
             OutboxError: The database is away, or refuses; what was handed over is not all.
+            Exception: Of `sink`, as it came.
         """
         text, values = export(self._schema, selection, form)
         quote, delimiter = _UNUSED if form == "ndjson" else ('"', ",")
@@ -105,10 +106,24 @@ class ArchiveExporter:
         }  # fmt: skip
         if form == "parquet":
             how = {"format": "text"}
-        async with self._exports.reading(viewer, MOST_SECONDS, held=True) as connection:
-            said = await connection.copy_from_query(
-                text, *values, output=sink, timeout=MOST_SECONDS, **how
-            )
+        refused: list[Exception] = []
+
+        async def handed(data: bytes) -> None:
+            try:
+                await sink(data)
+            except Exception as error:
+                refused.append(error)
+                raise
+
+        try:
+            async with self._exports.reading(viewer, MOST_SECONDS, held=True) as connection:
+                said = await connection.copy_from_query(
+                    text, *values, output=handed, timeout=MOST_SECONDS, **how
+                )
+        except Exception:
+            if refused:  # what the driver makes of it is of the COPY that it cuts off then
+                raise refused[0] from None
+            raise
         return int(said.rpartition(" ")[2])
 
     async def note(self, manifest: Manifest) -> None:

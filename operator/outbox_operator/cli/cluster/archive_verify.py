@@ -26,9 +26,10 @@ from outbox_operator.api.resource import Consumer, parse_consumer
 from outbox_operator.api.v1alpha1.archive import ArchiveHandler
 from outbox_operator.api.v1alpha1.common import NatsConnection
 from outbox_operator.api.v1alpha1.database import LoginSecretRef
+from outbox_operator.cli import endings
 from outbox_operator.cli.cluster import pods, reading, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.report import Report
-from outbox_operator.cli.cluster.session import Session
+from outbox_operator.cli.cluster.session import EXIT_USAGE, Session
 from outbox_operator.cli.cluster.target import Target
 from outbox_operator.errors import (
     CredentialsError,
@@ -89,11 +90,11 @@ async def verify(session: Session) -> Report:
     args = session.args
     consumer, archive = await _archive(session)
     options = [
-        *(word for path in args.public_key for word in ("--public-key", _key(path))),
-        *(word for one in (*args.known, *remembered(consumer)) for word in ("--known", one)),
-        *(word for one in args.kept for word in ("--kept", one)),
+        *(f"--public-key={_key(path)}" for path in args.public_key),
+        *(f"--known={one}" for one in (*args.known, *remembered(consumer))),
+        *(f"--kept={one}" for one in args.kept),
     ]
-    with throwaway_pods.ended_by_signals():
+    with endings.ended_by_signals():
         async with AsyncExitStack() as stack:
             pod, container = await _pod(session, stack, consumer, archive)
             ran = await session.kube.run_in_pod(
@@ -114,14 +115,16 @@ async def export(session: Session) -> Report:
     args = session.args
     await _archive(session)
     pod, container = await _here(session)
-    where = [word for name, value in args.where for word in ("--where", f"{name}={value}")]
-    ran = await session.kube.run_in_pod(
-        pod, container,
-        ["outbox", "archive", "export", "--log-level=error", "--into", args.into, *where],
-        most_bytes=_MOST_BYTES, seconds=args.timeout,
-    )  # fmt: skip
+    where = [f"--where={name}={value}" for name, value in args.where]
+    with endings.ended_by_signals():
+        ran = await session.kube.run_in_pod(
+            pod, container,
+            ["outbox", "archive", "export", "--log-level=error", f"--into={args.into}", *where],
+            most_bytes=_MOST_BYTES, seconds=args.timeout,
+        )  # fmt: skip
     if ran.code:
-        raise OutboxError(ran.err.strip().removeprefix("outbox archive: ") or f"exit {ran.code}")
+        kind = SpecError if ran.code == EXIT_USAGE else OutboxError
+        raise kind(ran.err.strip().removeprefix("outbox archive: ") or f"exit {ran.code}")
     facts = Exported(
         namespace=session.namespace,
         consumer=args.name,

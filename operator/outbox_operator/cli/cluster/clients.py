@@ -18,6 +18,7 @@ from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_pipeline
+from outbox_operator.cli import endings
 from outbox_operator.cli.cluster import logins, pods, reading, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.report import Report
 from outbox_operator.cli.cluster.session import Session
@@ -25,7 +26,6 @@ from outbox_operator.errors import OutboxError, SpecError
 from outbox_operator.plan import names
 from outbox_operator.plan.kubernetes import secret_files
 
-_END_SECONDS: Final = 5.0
 _LOGIN_SECONDS: Final = 30.0
 _MOST_BYTES: Final = 64 * 1024
 
@@ -71,7 +71,7 @@ async def _client(session: Session, verb: str, command: list[str], what: dict[st
     if kubectl is None:
         raise SpecError("kubectl is not on the path; it connects the terminal with the pod")
     deployment = await throwaway_pods.deployment(session, names.relay_name(args.target.name))
-    with throwaway_pods.ended_by_signals():
+    with endings.ended_by_signals():
         async with throwaway_pods.made(
             session, deployment, timeout=args.timeout, verb=verb, pipeline=args.target.name,
             seconds=math.ceil(args.lifetime), image=args.image, **what,
@@ -117,11 +117,4 @@ async def _attached(command: Sequence[str]) -> int:
     try:
         return await process.wait()
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(_END_SECONDS):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await endings.end(process)

@@ -26,7 +26,7 @@ from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_pipeline
-from outbox_operator.cli import event_document
+from outbox_operator.cli import endings, event_document
 from outbox_operator.cli.cluster import logins, pods, reading, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.report import Report, prose
 from outbox_operator.cli.cluster.screen import Screen
@@ -144,7 +144,7 @@ async def _written(session: Session, pipeline: Pipeline, stream: str, event: Eve
     options = [f"--wait={wait:g}"] if wait else []
     if args.id is not None:  # perhaps not for the first time
         options.append("--once")
-    with throwaway_pods.ended_by_signals():
+    with endings.ended_by_signals():
         async with _pod(session, pipeline, what, wait) as (pod, container):
             try:
                 ran = await session.kube.run_in_pod(

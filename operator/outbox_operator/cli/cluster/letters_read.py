@@ -20,6 +20,7 @@ from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import parse_status
 from outbox_operator.api.v1alpha1.consumer import EventConsumerStatus
+from outbox_operator.cli import endings
 from outbox_operator.cli.cluster import pods, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.letters import Place
 from outbox_operator.cli.cluster.pods import Pod
@@ -64,7 +65,7 @@ async def read(session: Session, places: Sequence[Place], options: Sequence[str]
         places: Where they are.
         options: Of `outbox dead-letters`.
     """
-    with throwaway_pods.ended_by_signals():
+    with endings.ended_by_signals():
         async with AsyncExitStack() as stack:
             pods_of = _Pods(session, stack)
             reads = (_read(session, pods_of, place, options) for place in places)

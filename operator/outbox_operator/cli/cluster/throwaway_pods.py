@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from outbox_operator.adapters.kubernetes.objects import Ref
@@ -31,7 +30,6 @@ from outbox_operator.plan.names import selector_text
 START_SECONDS: Final = 120.0
 """It may have to pull its image."""
 _LOOK_SECONDS: Final = 0.3
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 async def deployment(session: Session, name: str) -> dict[str, Any]:
@@ -85,33 +83,6 @@ async def made(
     finally:
         if there:
             await _remove(session, pod, manifest["spec"]["activeDeadlineSeconds"])
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within it SIGTERM and SIGHUP end the work as Ctrl-C does, so that its pods are removed.
-
-    Raises:
-        OutboxError: One came.
-    """
-    loop, task, came = asyncio.get_running_loop(), asyncio.current_task(), []
-
-    def end(number: signal.Signals) -> None:
-        came.append(number)
-        if task is not None:
-            task.cancel()
-
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, end, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not came:
-            raise
-        raise OutboxError(f"ended by {came[0].name}") from None
-    finally:
-        for number in _SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 async def _running(session: Session, pod: Ref, timeout: float) -> None:

@@ -9,13 +9,19 @@ import argparse
 import asyncio
 from typing import Final
 
-from outbox_operator.cli import pod_options
+from outbox_operator.cli import forms, pod_options
 from outbox_operator.cli.cluster import options
 from outbox_operator.errors import NotSupportedError
 
 HELP: Final = "keep the events of a stream in PostgreSQL: tables, writer, seals, an API"
 EXTRA: Final = "relay"
 LAPTOP: Final = True
+_NAMED: Final = (
+    "--login-secret", "--timeout", "--namespace", "--context", "--kubeconfig", "--output"
+)  # fmt: skip
+_UNNAMED: Final = ("--login-file", "--config", "--log-level")
+_IN_CLUSTER: Final = ("--login-secret",)
+_TWO_FORMS: Final = ("verify", "export")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "was changed, deleted or inserted; exit code 1 if there is one. Changes nothing. With the "
         "name of an EventConsumer it does so in a pod of the cluster, with your right to make one.",
     )
+    forms.note(verify)
     verify.add_argument(
         "name",
         nargs="?",
@@ -95,6 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="write the events of an archive into a file, the oldest first, as they are at "
         "one moment, with a login that reads. In a cluster the archive's API does so.",
     )
+    forms.note(export)
     export.add_argument(
         "name",
         nargs="?",
@@ -151,6 +159,8 @@ def run(args: argparse.Namespace) -> int:
     """Do it; 0 when it is done or was asked to stop, 2 for a wrong configuration."""
     from outbox_operator.telemetry import logging
 
+    if args.archive in _TWO_FORMS:
+        forms.refuse_others(args, named=_NAMED, unnamed=_UNNAMED, in_cluster=_IN_CLUSTER)
     if getattr(args, "name", None) is not None:
         from outbox_operator.cli.cluster import archive_verify, session
 

@@ -16,6 +16,7 @@ from outbox_operator.adapters.kubernetes.in_pod import Ran
 from outbox_operator.adapters.kubernetes.objects import Ref, name_selector
 from outbox_operator.adapters.kubernetes.transport import TooLargeError
 from outbox_operator.api import meta
+from outbox_operator.cli import endings
 from outbox_operator.cli.laptop import logs, looking, objects
 from outbox_operator.cli.laptop.looking import Servers
 from outbox_operator.cli.laptop.statuses import Status
@@ -170,9 +171,7 @@ class Laptop:
         except TimeoutError as error:
             raise KubernetesError(f"{command[1]}: no end within {seconds:g} s") from error
         finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await endings.end(process)
         if len(out) > most_bytes:
             raise TooLargeError(f"{command[1]}: it printed over {most_bytes} bytes")
         return Ran(code=process.returncode or 0, out=out, err=err.decode("utf-8", "replace"))

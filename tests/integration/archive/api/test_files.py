@@ -86,7 +86,9 @@ def test_who_may_read_exports(archive: FilledArchive, tmp_path: Path) -> None:
     ("name", "more", "said"),
     [
         ("events.xlsx", [], "--into: wanted a name that ends in .ndjson, .csv, .parquet, found"),
-        ("no/events.csv", [], "--into: no/events.csv.part: No such file or directory"),
+        ("no/events.csv", [], "--into: no/events.csv: No such file or directory"),
+        ("/proc/none.csv", [], "--into: /proc/none.csv: No such file or directory"),
+        (f"{'a' * 300}.csv", [], f"--into: {'a' * 300}.csv: File name too long"),
         ("a.csv", ["--where", "typ=a"], "--where: typ: wanted one of type, key, id, class, "),
         ("a.csv", ["--where", "from=monday"], "--where: from: wanted a time as 2026-01-31T12:00:"),
         ("a.csv", ["--where", "type"], "argument --where: wanted NAME=VALUE, found 'type'"),
