@@ -40,6 +40,7 @@ from typing import Final
 from outbox_operator import errors
 from outbox_operator.cli import commands
 from outbox_operator.cli.laptop.parser import FOLDER, LaptopParser
+from outbox_operator.cli.passing_on import with_dashes
 from outbox_operator.version import VERSION
 
 EXIT_FAILED: Final = 1
@@ -134,10 +135,11 @@ def _main(argv: Sequence[str] | None) -> int:
     if passed_on is not None and "--" in arguments:
         end = arguments.index("--")
         arguments, passed_on = arguments[:end], arguments[end + 1 :]
-    elif passed_on is not None and (at := _not_ours(parsers[wanted[0]], arguments)) is not None:
+    elif passed_on is not None:
         where = [] if folder in (None, FOLDER) else [_DATA, folder or ""]
-        there = shlex.join([*prog.split(), *arguments[:at], *where, "--", *arguments[at:]])
-        parsers[wanted[0]].error(f"what is for the client stands behind --: {there}")
+        if (meant := with_dashes(parsers[wanted[0]], arguments, where)) is not None:
+            there = shlex.join([*prog.split(), *meant])
+            parsers[wanted[0]].error(f"what is for the client stands behind --: {there}")
     of_dev = arguments[:1] == [_LAPTOP]
     asked = arguments[1:] if of_dev else arguments
     if asked and asked[0] not in known and not asked[0].startswith("-"):
@@ -245,16 +247,6 @@ def _reordered(
     rest = list(arguments[at:])
     end = rest.index("--") if "--" in rest else len(rest)
     return [*rest[:end], *arguments[:at], *rest[end:]]
-
-
-def _not_ours(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int | None:
-    """Where the first option stands that a verb does not have; None: it has all."""
-    known = [text for action in parser._actions for text in action.option_strings]
-    for at, one in enumerate(arguments):
-        name = one.partition("=")[0] if one.startswith("--") else one[:2]
-        if name.startswith("-") and name != "-" and not any(it.startswith(name) for it in known):
-            return at
-    return None
 
 
 def _of_a_laptop() -> Sequence[str]:

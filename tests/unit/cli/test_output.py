@@ -104,11 +104,13 @@ LINES: Final = {
     "nats": [
         "nats", "nats orders stream ls", "dev --data . nats stream ls",
         "nats orders --kubeconfig none.yaml -- stream ls",
+        "dev nats orders stream ls -a", "nats orders -n shop stream ls --names", "nats --trace rtt",
     ],
     "psql": [
         "psql orders --as owner", "psql orders -n shop -c 'select 1/2'",
         "dev --data . psql -c 'select 1/2'", "dev psql orders --command='select 1'",
-        "psql orders --lifetime 0 -- -c 'select 1'",
+        "psql orders --lifetime 0 -- -c 'select 1'", "psql -c 'select 1' orders",
+        "dev psql -c 'select 1' orders", "dev psql orders -hlocalhost", "psql -At",
     ],
     "dlq": [
         "dlq", "dlq show orders", "dlq replay orders --limit 0", "dlq purge orders --since monday",

@@ -50,13 +50,14 @@ def configure(
     parser.set_defaults(**{"output": "text"} if not forms else {})
 
 
-def client(parser: argparse.ArgumentParser, image: str, *, example: str) -> None:
+def client(parser: argparse.ArgumentParser, image: str, *, example: str, name_last: bool) -> None:
     """Add the options of a verb that runs a client in a pod for one session.
 
     Args:
         parser: Of the verb.
         image: Of the client, by default.
         example: Arguments with some that are for the client.
+        name_last: Whether the client has no words but names, and people put the last one there.
     """
     pod = parser.add_argument_group("the pod")
     pod.add_argument(
@@ -72,7 +73,8 @@ def client(parser: argparse.ArgumentParser, image: str, *, example: str) -> None
         help="longest wait until it runs (default: %(default).0f)",
     )  # fmt: skip
     configure(parser, forms=False)
-    parser.set_defaults(passed_on=[])
+    parser.set_defaults(passed_on=[], name_last=name_last)
+    parser.allow_abbrev = False  # the client may have an option of that name
     parser.epilog = f"What is for the client stands behind --: {parser.prog} {example}"
 
 

@@ -15,7 +15,7 @@ IMAGE: Final = "docker.io/natsio/nats-box:0.18.0"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     target.configure(parser, "a pipeline", several=False)
-    options.client(parser, IMAGE, example="orders -- stream ls")
+    options.client(parser, IMAGE, example="orders -- stream ls", name_last=False)
 
 
 def run(args: argparse.Namespace) -> int:

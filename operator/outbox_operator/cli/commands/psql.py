@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--as", dest="login", choices=("relay", "migrations"), default="relay",
         help="whose login: the relay's, or the one that may run DDL (default: %(default)s)",
     )  # fmt: skip
-    options.client(parser, IMAGE, example="orders -- -c 'select 1'")
+    options.client(parser, IMAGE, example="orders -- -c 'select 1'", name_last=True)
 
 
 def run(args: argparse.Namespace) -> int:
