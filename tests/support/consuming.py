@@ -151,7 +151,7 @@ class Source:
             **settings,
         }
         answer = await self.client.request(
-            f"$JS.API.CONSUMER.CREATE.{self.prefix}.{self.config.durable}",
+            f"$JS.API.CONSUMER.CREATE.{self.prefix}.{config['durable_name']}",
             json.dumps({"stream_name": self.prefix, "config": config}).encode(),
         )
         assert "error" not in json.loads(answer.data), answer.data

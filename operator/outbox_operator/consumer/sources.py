@@ -23,6 +23,7 @@ from outbox_operator.wire.config import ConsumerConfig, NatsConfig, RedisConfig
 
 _MOST_NAMES: Final = 10
 _NAME_CHARACTERS: Final = 100
+_MOST_COMPARED: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +72,19 @@ def no_room(config: ConsumerConfig, waiting: int) -> str:
 
 def nearest(config: ConsumerConfig, others: Others) -> str:
     """What there is in place of what was named, the most alike first, for people."""
-    wanted = (config.durable, config.stream)
+    compared = [
+        SequenceMatcher(None, "", one[:_NAME_CHARACTERS]) for one in (config.durable, config.stream)
+    ]
 
     def unlike(name: str) -> float:
-        return -max(SequenceMatcher(None, one, name).ratio() for one in wanted)
+        for one in compared:
+            one.set_seq1(name)
+        return -max(one.ratio() for one in compared)
 
-    names = sorted(others.names, key=unlike)
-    shown = ", ".join(name[:_NAME_CHARACTERS] for name in names[:_MOST_NAMES])
-    left = len(names) - _MOST_NAMES
+    # A server may have many, and long ones: to compare them takes longer than to cut them.
+    cut = [name[:_NAME_CHARACTERS] for name in others.names[:_MOST_COMPARED]]
+    shown = ", ".join(sorted(cut, key=unlike)[:_MOST_NAMES])
+    left = len(others.names) - _MOST_NAMES
     return f"{others.kind}: {shown or 'none'}{f' and {left} more' if left > 0 else ''}"
 
 

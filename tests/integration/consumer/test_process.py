@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -190,7 +191,7 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
     assert (tmp_path / "by-hand").read_text() == "started 3 stopped"
 
 
-@pytest.mark.parametrize("wrong", ["durable", "stream"])
+@pytest.mark.parametrize("wrong", ["durable", "durable of many", "stream"])
 async def test_by_hand_a_wrong_name_is_told_those_that_are_there(
     client: Client, stream_prefix: str, tmp_path: Path, wrong: str
 ) -> None:
@@ -200,6 +201,17 @@ async def test_by_hand_a_wrong_name_is_told_those_that_are_there(
     said = f"; durable consumers of {stream}: {durable}"
     if wrong == "stream":
         said, stream = f"; streams: {stream}", f"{stream}_"
+    if wrong == "durable of many":  # the server tells 1024 at once, in the order of names
+        stream = f"{stream_prefix}-many"
+        await client.jetstream().add_stream(
+            name=stream, subjects=[f"{stream}.>"], max_consumers=2000
+        )
+        many = dataclasses.replace(source, prefix=stream)
+        for first in range(0, 1100, 100):
+            names = [f"a-{number:04}" for number in range(first, first + 100)]
+            await asyncio.gather(*(many.create_durable(durable_name=name) for name in names))
+        await many.create_durable()
+        said = f"; durable consumers of {stream}: {durable}"
     consumer = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:app",
         "--nats", source.config.jetstream.url, "--stream", stream,

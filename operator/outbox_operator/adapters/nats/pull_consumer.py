@@ -33,6 +33,7 @@ from outbox_operator.wire.durable import Durable
 _ANSWERS: Final = "$JS.ACK.>"
 _NOTHING_HANDLED: Final = "nothing is handled, for no acknowledgement would count"
 _CONFIRM_SECONDS: Final = 5.0
+_MOST_LISTED: Final = 10_000
 _CONFIRM_AGAIN_SECONDS: Final = 1.0
 _LARGEST_BACKLOG_BYTES: Final = 4 * 1024 * 1024
 """Answers kept while the connection is down; what does not fit comes again."""
@@ -200,11 +201,23 @@ class PullConsumer(PullRequests):
     async def others(self) -> Others:
         """See `Source`: durable consumers of the stream, or streams where that is not there."""
         verb, kind = f"CONSUMER.NAMES.{self._stream}", f"durable consumers of {self._stream}"
-        found = await self._api.find(verb, None, self._where, FaultKind.STREAM_MISSING)
+        found = await self._listed(verb, "consumers", FaultKind.STREAM_MISSING)
         if found is not None:
-            return Others(kind, _names(found.get("consumers")))
-        found = await self._api.request("STREAM.NAMES", None, self._where)
-        return Others("streams", _names(found.get("streams")))
+            return Others(kind, found)
+        return Others("streams", await self._listed("STREAM.NAMES", "streams") or ())
+
+    async def _listed(self, verb: str, names: str, *absent: FaultKind) -> tuple[str, ...] | None:
+        """Names of all pages that a server answers with; None: as `Api.find`."""
+        listed: tuple[str, ...] = ()
+        while len(listed) < _MOST_LISTED:
+            found = await self._api.find(verb, {"offset": len(listed)}, self._where, *absent)
+            if found is None:
+                return None
+            page, total = _names(found.get(names)), found.get("total")
+            listed += page
+            if not page or not isinstance(total, int) or len(listed) >= total:
+                break
+        return listed
 
     async def _try_rights(self) -> None:
         """Find out whether we may ask and answer, before there is a message to answer for.
