@@ -65,8 +65,8 @@ async def test_a_tenant_is_hidden_from_the_others_and_a_policy_is_put_back(
     await place.root.execute("ALTER POLICY outbox_tenants ON archive.events USING (true)")
     await place.root.execute("ALTER TABLE archive.events DISABLE ROW LEVEL SECURITY")
     said = await place.migrate()
-    assert "create policy outbox_tenants" in said
-    assert "enable the policies of table events" in said
+    assert "created policy outbox_tenants" in said
+    assert "enabled the policies of table events" in said
     assert await place.migrate() == AS_WANTED
     # Without tenants it sees all, and without an API nothing.
     place.with_api(None)
@@ -87,7 +87,7 @@ async def test_words_get_an_index_under_the_policy_and_lose_it(place: ArchivePla
     await place.root.execute(SAYS, '{"note": "blue shoes"}')
     place.change(text_search=True)
     said = await place.migrate()
-    assert "create index events_texts_idx on rows_orders_default" in said
+    assert "created index events_texts_idx on rows_orders_default" in said
     assert await place.migrate() == AS_WANTED
     for text in WORST.values():
         await place.root.execute(SAYS, text)
@@ -100,21 +100,22 @@ async def test_words_get_an_index_under_the_policy_and_lose_it(place: ArchivePla
     assert [row["tenant"] for row in await api.fetch(blue)] == ["t1"]
     # What is taken away or changed by hand comes back, and a new column is in it.
     await place.root.execute(f'REVOKE SELECT ON archive.searched FROM "{place.api}"')
-    assert await place.migrate() == (f"grant SELECT on view searched to {place.api}",)
+    assert await place.migrate() == (f"granted SELECT on view searched to {place.api}",)
     # One that hides nothing any more, with the comment of ours on it.
     said = await place.root.fetchval("SELECT pg_get_viewdef('archive.searched')")
     await place.root.execute(f"CREATE OR REPLACE VIEW archive.searched AS {said.split('WHERE')[0]}")
-    assert "view searched is no longer as wanted" in await place.migrate()
+    assert "view searched is no longer as wanted: dropped" in await place.migrate()
     assert (await place.migrate())[0] == "the tables are as wanted"
     await place.root.execute("COMMENT ON VIEW archive.searched IS NULL")
     place.rules(extract={**RULES.extract, "tenant": "$.tenant", "brand": "$.brand"})
-    assert "view searched is no longer as wanted" in await place.migrate()
+    assert "view searched is no longer as wanted: dropped" in await place.migrate()
     assert await place.migrate() == AS_WANTED
     assert await api.fetch(blue.replace("tenant FROM", "brand FROM"))
     place.change(text_search=False)
     assert await place.migrate() == (
-        "view searched is no longer as wanted", "nobody searches by words any more",
-    )  # fmt: skip
+        "view searched is no longer as wanted: dropped",
+        "nobody searches by words any more: dropped",
+    )
     assert await place.migrate() == AS_WANTED
     assert await place.root.fetch("SELECT FROM pg_indexes WHERE indexdef LIKE '%tsvector%'") == []
 

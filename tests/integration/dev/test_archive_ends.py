@@ -76,7 +76,11 @@ def works(dev: Dev) -> list[str]:
 def begun(dev: Dev, into: Path, *words: str) -> subprocess.Popen[str]:
     """An export whose second process is there."""
     process = subprocess.Popen(
-        [*WORDS, "--data", str(dev.data), "--into=x.parquet", *words],
+        # As from a terminal: what a shell has put behind others is to ignore Ctrl-C.
+        [
+            "env", "--default-signal=INT",
+            *WORDS, "--data", str(dev.data), "--into=x.parquet", *words,
+        ],
         cwd=into, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     wait_until(lambda: works(dev) != [] or process.poll() is not None, "its process", seconds=60)

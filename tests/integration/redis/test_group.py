@@ -72,7 +72,7 @@ async def test_what_is_trimmed_in_hand_is_said_and_its_letter_is_stored(
             await client.xtrim(place.key, maxlen=0)
         for each in (bad, good):
             each.in_progress()
-        await eventually(lambda: "2 entries of key" in caplog.text, "it is said")
+        await eventually(lambda: ": 2 entries were deleted or trimmed" in caplog.text, "it is said")
         good.ack()
         await bad.store_copy(place.letters, {"Ce-Id": "id-1"})
     assert await place.stored_letters() == [{"Ce-Id": "id-1", "Outbox-Data": "1"}]

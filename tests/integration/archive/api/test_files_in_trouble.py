@@ -52,6 +52,8 @@ def begun(
     return subprocess.Popen(
         [
             "/bin/sh", "-c", f'{before}"$@"', "sh",
+            # As from a terminal: what a shell has put behind others is to ignore Ctrl-C.
+            "env", "--default-signal=INT",
             sys.executable, "-m", "outbox_operator.cli.main", "archive", "export",
             "--config", str(config), "--log-level=error", "--into", name, *more,
         ],
