@@ -175,6 +175,8 @@ async def test_readers_may_not_publish_and_the_program_reads(server: RedisServer
         assert handled == [("e1", "user.created", "{}")]
         pending: Any = writer.xpending(KEY, "mail")
         assert pending["pending"] == 0
+        # Idle it waits for less than its client waits for an answer.
+        assert read_entries(client, "mail", "one", lambda *seen: handled.append(seen)) == 0
         with pytest.raises(Exception, match="no permissions"):
             client.xadd(KEY, fields)
 
