@@ -37,7 +37,7 @@ MODELS = """
 from django.db import models
 
 class Invoice(models.Model):
-    order = models.TextField(primary_key=True)
+    order_id = models.TextField(primary_key=True)
 
     class Meta:
         db_table = "invoices"
@@ -90,7 +90,7 @@ async def test_handlers_use_the_orm_and_the_checks_see_the_table(
     shop: Shop, client: Client, stream_prefix: str, tmp_path: Path
 ) -> None:
     await shop.owner.execute(
-        'CREATE TABLE invoices ("order" text PRIMARY KEY); GRANT ALL ON invoices TO public'
+        "CREATE TABLE invoices (order_id text PRIMARY KEY); GRANT ALL ON invoices TO public"
     )
     project = Project(tmp_path, shop.url)
     done = project.manage("check", "--database", "default")
@@ -124,8 +124,8 @@ async def test_handlers_use_the_orm_and_the_checks_see_the_table(
             consumer.communicate(timeout=SECONDS)
     assert consumer.returncode == 0, said
     assert "not handled" not in said
-    rows = await shop.owner.fetch('SELECT "order" FROM invoices ORDER BY 1')
-    assert [row["order"] for row in rows] == ["o-1", "o-2"]
+    rows = await shop.owner.fetch("SELECT order_id FROM invoices ORDER BY 1")
+    assert [row["order_id"] for row in rows] == ["o-1", "o-2"]
 
 
 async def test_what_has_no_outbox_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
