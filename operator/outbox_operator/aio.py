@@ -1,4 +1,4 @@
-"""How long to wait and how to: pauses between failed attempts, and waits that an event ends.
+"""How long to wait and how to: between failed attempts, for an event, for a program to end.
 
 A layer below all that waits. Whoever tries something again, with a pause that grows, takes it from
 here, so that all of these double, end at a ceiling, and are spread.
@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -118,3 +119,22 @@ async def wait(event: asyncio.Event, seconds: float | None) -> bool:
     except TimeoutError:
         return event.is_set()
     return True
+
+
+async def end(process: asyncio.subprocess.Process, patience: float) -> None:
+    """Have a program end that has not yet: let it clean up, but not for ever.
+
+    Args:
+        process: Is sent SIGTERM, and killed if that does not do.
+        patience: Seconds until then.
+    """
+    if process.returncode is not None:
+        return
+    with suppress(ProcessLookupError):  # it has ended, and nobody has heard of it yet
+        process.terminate()
+    try:
+        async with asyncio.timeout(patience):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

@@ -1,4 +1,4 @@
-"""How a verb ends before its time, and the programs that it has begun, so that nothing is left."""
+"""How a verb ends before its time, so that nothing is left of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Final
 from outbox_operator.errors import OutboxError
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
-_END_SECONDS: Final = 5.0
+END_SECONDS: Final = 5.0
+"""For a program that a verb has begun to clean up in."""
 
 
 @contextmanager
@@ -39,16 +40,3 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number in _SIGNALS:
             loop.remove_signal_handler(number)
-
-
-async def end(process: asyncio.subprocess.Process) -> None:
-    """Have a program end that has not yet: let it clean up, but not for ever."""
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import sys
 from contextlib import suppress
 from typing import Any, Final
 
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.exec_provider import ExecProvider
+
+from outbox_operator import aio
 
 _MOST_BYTES: Final = 1024 * 1024
 """Of credentials; certificates take some thousands."""
@@ -81,7 +82,7 @@ class CredentialPlugin(ExecProvider):
                 one.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
             if process.returncode is None:
-                await _end(process)
+                await aio.end(process, _END_SECONDS)
             process._transport.close()  # type: ignore[attr-defined]
         if process.returncode != 0:  # what it said stands on standard error
             raise ConfigException(f"{name}: it ended with exit code {process.returncode}")
@@ -116,17 +117,6 @@ async def _passed_on(stream: asyncio.StreamReader) -> None:
         with suppress(OSError, ValueError):  # nobody reads it
             sys.stderr.write(piece.decode("utf-8", "replace"))
             sys.stderr.flush()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 def _stdin_is_a_terminal() -> bool:

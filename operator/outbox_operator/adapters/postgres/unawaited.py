@@ -22,7 +22,7 @@ class Statements:
     """The statements that were made by one user of a connection."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Coroutine[Any, Any, Any], str]] = []
+        self._made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
         self._most = _KEPT
 
     def note(self, statement: Coroutine[Any, Any, Any]) -> None:
@@ -30,16 +30,16 @@ class Statements:
         if len(self._made) >= self._most:
             self._made = list(self._waiting())
             self._most = len(self._made) + _KEPT
-        self._made.append((statement, _place()))
+        self._made.append((statement, *_place()))
 
     def unawaited(self) -> list[str]:
         """Where those were made of which nothing ran, as `file:line`."""
-        return [place for _, place in self._waiting()]
+        return [f"{file}:{line}" for _, file, line in self._waiting()]
 
-    def _waiting(self) -> Iterator[tuple[Coroutine[Any, Any, Any], str]]:
-        for statement, place in self._made:
-            if inspect.getcoroutinestate(statement) == inspect.CORO_CREATED:
-                yield statement, place
+    def _waiting(self) -> Iterator[tuple[Coroutine[Any, Any, Any], str, int]]:
+        for made in self._made:
+            if inspect.getcoroutinestate(made[0]) == inspect.CORO_CREATED:
+                yield made
 
 
 class Noting(Protocol):
@@ -70,8 +70,8 @@ def _noted(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any
     return made
 
 
-def _place() -> str:
+def _place() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(_PASSED_OVER):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return frame.f_code.co_filename, frame.f_lineno

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from outbox_operator import aio
 from outbox_operator.adapters.kubernetes.objects import Ref
 from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
@@ -117,4 +118,4 @@ async def _attached(command: Sequence[str]) -> int:
     try:
         return await process.wait()
     finally:
-        await endings.end(process)
+        await aio.end(process, endings.END_SECONDS)

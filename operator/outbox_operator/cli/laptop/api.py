@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from outbox_operator import aio
 from outbox_operator.adapters.kubernetes.in_pod import Ran
 from outbox_operator.adapters.kubernetes.objects import Ref, name_selector
 from outbox_operator.adapters.kubernetes.transport import TooLargeError
@@ -171,7 +172,7 @@ class Laptop:
         except TimeoutError as error:
             raise KubernetesError(f"{command[1]}: no end within {seconds:g} s") from error
         finally:
-            await endings.end(process)
+            await aio.end(process, endings.END_SECONDS)
         if len(out) > most_bytes:
             raise TooLargeError(f"{command[1]}: it printed over {most_bytes} bytes")
         return Ran(code=process.returncode or 0, out=out, err=err.decode("utf-8", "replace"))
