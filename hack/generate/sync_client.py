@@ -47,21 +47,14 @@ Imported by applications that read a stream themselves, and by the inbox of the 
 """: """\
 Imported by applications that read a stream themselves, through synchronous drivers.
 """,
-        "from collections.abc import Awaitable, Callable": "from collections.abc import Callable",
-        "from outbox_operator.client import drivers, encoding": (
-            "from outbox_operator.client import encoding, sync_drivers\n"
-            "from outbox_operator.client.connections import not_async"
-        ),
+        "from collections.abc import Awaitable, Callable,": "from collections.abc import Callable,",
+        "import drivers, encoding": "import encoding, sync_drivers",
+        "import awaitable": "import not_async",
         "handler: Callable[[], Awaitable[object]],": "handler: Callable[[], object],",
-        "await handler()": "not_async(handler())",
-        """\
-        Raises:
-            Exception: Whatever the handler or the driver raises.
-""": """\
-        Raises:
-            TypeError: The handler is async, so that nothing of it ran.
-            Exception: Whatever the handler or the driver raises.
-""",
+        "await awaitable(handler())": "not_async(handler())",
+        "TypeError: The handler is not async, or none at all.": (
+            "TypeError: The handler is async, so that nothing of it ran, or none at all."
+        ),
     },
     "outbox.py": {
         "for asynchronous drivers.": "for synchronous drivers.",
@@ -87,9 +80,9 @@ Imported by applications that read a stream themselves, through synchronous driv
 """By file: what the synchronous half says instead, word by word."""
 
 AWAITED = {
-    "from outbox_operator.client.awaiting import Awaited, refusing\n": "",
+    "from outbox_operator.client.awaiting import Awaited, seen\n": "",
     "(Awaited)": "",
-    "    @refusing\n": "",
+    "    @seen\n": "",
 }
 """What nobody can forget to await needs none of this."""
 

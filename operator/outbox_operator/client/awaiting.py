@@ -1,8 +1,10 @@
-"""Refuse what is no asynchronous connection when a method is called, not when it is awaited.
+"""What is seen of a method when it is called, because it may never be awaited.
 
 Used by `client.outbox` and `client.inbox`. In synchronous code nobody awaits: `outbox.add(…)`
 would write nothing, `if inbox.claim(…):` would always be true, and Python would say no more than
-a warning when the coroutine is thrown away.
+a warning when the coroutine is thrown away. So what is no asynchronous connection is refused at
+the call; and a connection that is lent to a handler is told of each call, as of its own
+statements, because it fails the handler that left out an `await`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from types import MethodType
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from outbox_operator.client import drivers
+
+NOTE: Final = "note_statement"
+"""Method of a connection that wants to know what is made with it."""
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -29,8 +34,8 @@ class Awaited:
         drivers.driver_of(connection)
 
 
-class _Refusing:
-    """A method of `Awaited` that checks its connection when it is called.
+class _Seen:
+    """A method of `Awaited` that checks its connection when it is called, and tells it.
 
     No function around it: retries, spans and doubles ask whether it is a coroutine function, and
     before Python 3.12 that is answered from the code of what looks like a function.
@@ -48,11 +53,17 @@ class _Refusing:
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
         instance, *rest = args or (None,)
-        if isinstance(instance, Awaited) and (rest or "connection" in kwargs):
-            instance._check_at_the_call(rest[0] if rest else kwargs["connection"])
-        return self._method(*args, **kwargs)
+        if not isinstance(instance, Awaited) or not (rest or "connection" in kwargs):
+            return self._method(*args, **kwargs)
+        connection: Any = rest[0] if rest else kwargs["connection"]
+        instance._check_at_the_call(connection)
+        made = self._method(*args, **kwargs)
+        note = getattr(connection, NOTE, None)
+        if note is not None:
+            note(made)
+        return made
 
 
-def refusing(method: F) -> F:
-    """A method of `Awaited` that checks its connection at the call, and is otherwise the same."""
-    return cast(F, _Refusing(method))
+def seen(method: F) -> F:
+    """A method of `Awaited` whose calls are seen; otherwise the same."""
+    return cast(F, _Seen(method))

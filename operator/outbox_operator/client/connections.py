@@ -118,6 +118,20 @@ def not_async(result: object) -> None:
         )
 
 
+def awaitable(result: object) -> Awaitable[object]:
+    """What an async handler returned.
+
+    Raises:
+        TypeError: It is not to be awaited: the handler is not async.
+    """
+    if not isinstance(result, Awaitable):
+        raise TypeError(
+            f"the handler is not async: it returned {type(result).__name__}; write async def, or "
+            "use SyncInbox with a synchronous connection"
+        )
+    return result
+
+
 def named(values: Sequence[object]) -> dict[str, object]:
     """Values by the names of their placeholders."""
     return {f"p{number}": value for number, value in enumerate(values, 1)}

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from outbox_operator.client import drivers, encoding
-from outbox_operator.client.awaiting import Awaited, refusing
+from outbox_operator.client.awaiting import Awaited, seen
 from outbox_operator.client.connection_types import OutboxConnection
+from outbox_operator.client.connections import awaitable
+from outbox_operator.client.explaining import explain
 from outbox_operator.client.statements import Statement, table
+from outbox_operator.errors import EventError, SpecError
 from outbox_operator.wire import tables
 from outbox_operator.wire.replay import replayed_id
 
@@ -27,16 +30,18 @@ class Inbox(Awaited):
         schema: Schema of the inbox table.
 
     Raises:
-        SpecError: `schema` is not a plain lower-case identifier.
+        SpecError: `schema` is not a plain lower-case identifier, or the name is none.
     """
 
     def __init__(self, consumer_name: str, *, schema: str = "outbox") -> None:
+        if not (_is_text(consumer_name) and consumer_name):
+            raise SpecError(f"consumer_name is {consumer_name!r:.100}, wanted text without NUL")
         self.consumer_name = consumer_name
-        place = table(schema, tables.INBOX)
-        self._claim = Statement.of(_CLAIM.replace("%TABLE%", place))
-        self._finish = Statement.of(_FINISH.replace("%TABLE%", place))
+        self._table = table(schema, tables.INBOX)
+        self._claim = Statement.of(_CLAIM.replace("%TABLE%", self._table))
+        self._finish = Statement.of(_FINISH.replace("%TABLE%", self._table))
 
-    @refusing
+    @seen
     async def claim(
         self,
         connection: OutboxConnection,
@@ -64,18 +69,24 @@ class Inbox(Awaited):
             True if the event is new: handle it, then commit. False if it was handled before.
 
         Raises:
-            EventError: The payload has no JSON form.
+            EventError: The payload has no JSON form, the id is none, or `source_topic` or
+                `event_type` is no text.
             TransactionError: No transaction is open on the connection.
             Exception: Whatever the driver raises.
         """
-        kept = payload
+        where, kept = f"event {event_id}", payload
         if payload is not None and not isinstance(payload, bytes):
-            kept = encoding.to_json(f"event {event_id}", "payload", payload).encode()
-        values = (str(_known(event_id, replay)), self.consumer_name, source_topic, event_type, kept)
-        driver, connection = drivers.driver_of(connection)
-        return await driver.run(connection, self._claim, values) > 0
+            kept = encoding.to_json(where, "payload", payload).encode()
+        values = (
+            str(_known(event_id, replay)),
+            self.consumer_name,
+            _text(where, "source_topic", source_topic),
+            _text(where, "event_type", event_type),
+            kept,
+        )
+        return await self._run(connection, self._claim, values) > 0
 
-    @refusing
+    @seen
     async def finish(
         self,
         connection: OutboxConnection,
@@ -87,10 +98,9 @@ class Inbox(Awaited):
         """Note how long handling took, in the same transaction; `replay` as for `claim`."""
         known = str(_known(event_id, replay))
         values = (str(round(seconds * 1000)), self.consumer_name, known)
-        driver, connection = drivers.driver_of(connection)
-        await driver.run(connection, self._finish, values)
+        await self._run(connection, self._finish, values)
 
-    @refusing
+    @seen
     async def process_idempotent(
         self,
         connection: OutboxConnection,
@@ -111,8 +121,11 @@ class Inbox(Awaited):
             True if the handler ran, False if the event was a duplicate.
 
         Raises:
+            TypeError: The handler is not async, or none at all.
             Exception: Whatever the handler or the driver raises.
         """
+        if not callable(handler):
+            raise TypeError(f"handler is {type(handler).__name__}, wanted a function")
         new = await self.claim(
             connection,
             event_id,
@@ -123,13 +136,38 @@ class Inbox(Awaited):
         )
         if new:
             started = time.perf_counter()
-            await handler()
+            await awaitable(handler())
             await self.finish(connection, event_id, time.perf_counter() - started, replay=replay)
         return new
 
+    async def _run(
+        self, connection: OutboxConnection, statement: Statement, values: Sequence[object]
+    ) -> int:
+        driver, connection = drivers.driver_of(connection)
+        try:
+            return await driver.run(connection, statement, values)
+        except Exception as error:
+            explain(error, self._table, "that of spec.inbox.connectionSecretRef")
+            raise
 
-def _known(event_id: uuid.UUID, replay: str | None) -> uuid.UUID:
+
+def _known(event_id: uuid.UUID | str, replay: str | None) -> uuid.UUID:
+    if not isinstance(event_id, uuid.UUID):
+        try:
+            event_id = uuid.UUID(event_id)
+        except (AttributeError, TypeError, ValueError):
+            raise EventError(f"event_id is {event_id!r:.100}, wanted a uuid.UUID") from None
     return event_id if replay is None else replayed_id(event_id, replay)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _text(where: str, name: str, value: str) -> str:
+    if not _is_text(value):
+        raise EventError(f"{where}: {name} is {value!r:.100}, wanted text without NUL")
+    return value
 
 
 _CLAIM: Final = (

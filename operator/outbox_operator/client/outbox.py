@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from outbox_operator.client import drivers, sending, tracing
-from outbox_operator.client.awaiting import Awaited, refusing
+from outbox_operator.client.awaiting import Awaited, seen
 from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.declaring import Catalog
+from outbox_operator.client.explaining import explain
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker, listed
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -42,8 +43,8 @@ class Outbox(Awaited):
             event is then refused, and so is a payload that does not fit, whatever its class.
 
     Raises:
-        SpecError: `schema` is not a plain lower-case identifier, there is no such payload type, or
-            the catalog is none.
+        SpecError: `schema` is not a plain lower-case identifier, there is no such payload type,
+            `send` or the catalog is none.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class Outbox(Awaited):
         self._rows = RowMaker(payload_type, max_bytes, catalog)
         self._inserts = Inserts(schema, payload_type)
         self._strict = strict_keys
-        self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
+        self._sender = (
+            None if send is None else Sender(send, schema=schema, payload_type=payload_type)
+        )
 
-    @refusing
+    @seen
     async def add(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
@@ -82,7 +85,7 @@ class Outbox(Awaited):
             await self._write(connection, [self._rows.one(event, trace)])
         return event.id
 
-    @refusing
+    @seen
     async def add_many(
         self, connection: OutboxConnection, events: Iterable[Event]
     ) -> list[uuid.UUID]:
@@ -109,7 +112,7 @@ class Outbox(Awaited):
             await self._write(connection, rows)
         return [uuid.UUID(row.event_id) for row in rows]
 
-    @refusing
+    @seen
     async def publish_after_commit(self, connection: OutboxConnection, event: Event) -> uuid.UUID:
         """Write one event as `add` does, and see to it that it arrives soon after the commit.
 
@@ -181,15 +184,19 @@ class Outbox(Awaited):
         self, connection: OutboxConnection, rows: Sequence[Row], *, recorded: bool = False
     ) -> None:
         driver, connection = drivers.driver_of(connection)
-        if self._strict and (keys := keys_of(rows)):
-            await driver.run(connection, self._inserts.lock, (keys,))
-        if len(rows) == 1:
-            values = (*rows[0], rows[0].event_id) if recorded else rows[0]
-            insert = self._inserts.recorded if recorded else self._inserts.one
-            await driver.run(connection, insert, values)
-        elif rows and not await driver.copy(connection, self._inserts.copy, rows):
-            for arrays in chunks(rows):
-                await driver.run(connection, self._inserts.many, arrays)
+        try:
+            if self._strict and (keys := keys_of(rows)):
+                await driver.run(connection, self._inserts.lock, (keys,))
+            if len(rows) == 1:
+                values = (*rows[0], rows[0].event_id) if recorded else rows[0]
+                insert = self._inserts.recorded if recorded else self._inserts.one
+                await driver.run(connection, insert, values)
+            elif rows and not await driver.copy(connection, self._inserts.copy, rows):
+                for arrays in chunks(rows):
+                    await driver.run(connection, self._inserts.many, arrays)
+        except Exception as error:
+            explain(error, self._inserts.table, "in spec.database.grants.writers")
+            raise
 
 
 async def _surviving(driver: drivers.Driver, connection: object, pending: Pending) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from outbox_operator.client.explaining import sqlstate
 from outbox_operator.client.nats_link import Job, NatsLink
 from outbox_operator.client.rows import PayloadType, Row
 from outbox_operator.errors import SpecError, TransactionError
@@ -33,11 +34,17 @@ class Nudge:
         link: The way to NATS.
         namespace: Of the OutboxPipeline.
         pipeline: Its name.
+
+    Raises:
+        SpecError: One of them is none.
     """
 
     link: NatsLink
     namespace: str
     pipeline: str
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,8 @@ class Publish:
         subject: Its `stream.subject`.
 
     Raises:
-        SpecError: The subject is no template, or names the shard, which only the relay knows.
+        SpecError: One of them is none; the subject is no template, or names the shard, which only
+            the relay knows.
     """
 
     link: NatsLink
@@ -61,12 +69,22 @@ class Publish:
     template: SubjectTemplate = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check(self)
         template = SubjectTemplate.parse(self.subject)
         if "shard" in template.pieces[1::2]:
             raise SpecError(
                 f"subject {self.subject!r} holds {{shard}}, which only the relay knows; use Nudge"
             )
         object.__setattr__(self, "template", template)
+
+
+def _check(send: Nudge | Publish) -> None:
+    for name, kind in (("link", NatsLink), ("namespace", str), ("pipeline", str)):
+        value = getattr(send, name)
+        if not isinstance(value, kind) or not value:
+            raise SpecError(
+                f"{type(send).__name__}: {name} is {value!r:.100}, wanted a {kind.__name__}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +112,14 @@ class Sender:
         send: How.
         schema: Of the outbox, for templates that name it.
         payload_type: Of the outbox.
+
+    Raises:
+        SpecError: `send` is neither a `Nudge` nor a `Publish`.
     """
 
     def __init__(self, send: Nudge | Publish, *, schema: str, payload_type: PayloadType) -> None:
+        if not isinstance(send, (Nudge, Publish)):
+            raise SpecError(f"send is {type(send).__name__}, wanted Nudge(…) or Publish(…)")
         self._send = send
         self._schema = schema
         self._payload_type = payload_type
@@ -255,7 +278,4 @@ def pending_of(connection: object) -> Pending:
 
 def failed_transaction(error: BaseException) -> bool:
     """Whether a statement was refused because the transaction had failed before it."""
-    for found in (error, getattr(error, "orig", None)):
-        if getattr(found, "sqlstate", None) == "25P02":
-            return True
-    return False
+    return sqlstate(error) == "25P02"

@@ -69,6 +69,7 @@ class Inserts:
     """Statements to write events.
 
     Attributes:
+        table: The outbox, quoted.
         one: A row; its values are a `Row`'s.
         recorded: The same, and records the event's id for `RECORDED`, which is the last value.
         many: Rows; its values are an array per column.
@@ -82,7 +83,7 @@ class Inserts:
     def __init__(self, schema: str, payload_type: PayloadType) -> None:
         columns = tables.WRITABLE_COLUMNS
         types = {**_TYPES, "payload": payload_type}
-        place = table(schema, tables.EVENTS)
+        place = self.table = table(schema, tables.EVENTS)
         into = f"INSERT INTO {place} ({', '.join(columns)}) "
         values = ", ".join(
             _cast(f"{{{number}}}", types.get(column, "text"))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from outbox_operator.client import sending, sync_drivers, tracing
 from outbox_operator.client.connection_types import SyncOutboxConnection
 from outbox_operator.client.declaring import Catalog
+from outbox_operator.client.explaining import explain
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker, listed
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
@@ -42,8 +43,8 @@ class SyncOutbox:
             event is then refused, and so is a payload that does not fit, whatever its class.
 
     Raises:
-        SpecError: `schema` is not a plain lower-case identifier, there is no such payload type, or
-            the catalog is none.
+        SpecError: `schema` is not a plain lower-case identifier, there is no such payload type,
+            `send` or the catalog is none.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class SyncOutbox:
         self._rows = RowMaker(payload_type, max_bytes, catalog)
         self._inserts = Inserts(schema, payload_type)
         self._strict = strict_keys
-        self._sender = send and Sender(send, schema=schema, payload_type=payload_type)
+        self._sender = (
+            None if send is None else Sender(send, schema=schema, payload_type=payload_type)
+        )
 
     def add(self, connection: SyncOutboxConnection, event: Event) -> uuid.UUID:
         """Write one event. It is published if, and only if, the caller's transaction commits.
@@ -179,15 +182,19 @@ class SyncOutbox:
         self, connection: SyncOutboxConnection, rows: Sequence[Row], *, recorded: bool = False
     ) -> None:
         driver, connection = sync_drivers.driver_of(connection)
-        if self._strict and (keys := keys_of(rows)):
-            driver.run(connection, self._inserts.lock, (keys,))
-        if len(rows) == 1:
-            values = (*rows[0], rows[0].event_id) if recorded else rows[0]
-            insert = self._inserts.recorded if recorded else self._inserts.one
-            driver.run(connection, insert, values)
-        elif rows and not driver.copy(connection, self._inserts.copy, rows):
-            for arrays in chunks(rows):
-                driver.run(connection, self._inserts.many, arrays)
+        try:
+            if self._strict and (keys := keys_of(rows)):
+                driver.run(connection, self._inserts.lock, (keys,))
+            if len(rows) == 1:
+                values = (*rows[0], rows[0].event_id) if recorded else rows[0]
+                insert = self._inserts.recorded if recorded else self._inserts.one
+                driver.run(connection, insert, values)
+            elif rows and not driver.copy(connection, self._inserts.copy, rows):
+                for arrays in chunks(rows):
+                    driver.run(connection, self._inserts.many, arrays)
+        except Exception as error:
+            explain(error, self._inserts.table, "in spec.database.grants.writers")
+            raise
 
 
 def _surviving(driver: sync_drivers.Driver, connection: object, pending: Pending) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.client import Inbox, SyncInbox, sync_drivers
+from outbox_operator.client import EventError, Inbox, SyncInbox, sync_drivers
+from outbox_operator.errors import OutboxError
 from support.shop import DRIVERS, SYNC_DRIVERS, Insert, Open, Shop
 from support.waiting import eventually
 
@@ -25,20 +26,24 @@ def opened(request: pytest.FixtureRequest) -> Open:
 
 
 async def handle(
-    connection: object, insert: Insert, order: str, consumer: str = "billing", **options: Any
+    connection: object,
+    insert: Insert,
+    order: str,
+    consumer: str = "billing",
+    schema: str = "outbox",
+    **options: Any,
 ) -> bool:
     """What an application does with each event."""
     is_async = _is_async(connection)
-    inbox: Any = (Inbox if is_async else SyncInbox)(consumer)
-    result = inbox.process_idempotent(
-        connection,
-        event_id=EVENT,
-        source_topic="orders.order.created",
-        event_type="order.created",
-        payload={"order": order},
-        handler=(lambda: insert(order)) if is_async else (lambda: at_once(insert(order))),
-        **options,
-    )
+    inbox: Any = (Inbox if is_async else SyncInbox)(consumer, schema=schema)
+    call: dict[str, Any] = {
+        "event_id": EVENT,
+        "source_topic": "orders.order.created",
+        "event_type": "order.created",
+        "payload": {"order": order},
+        "handler": (lambda: insert(order)) if is_async else (lambda: at_once(insert(order))),
+    }
+    result = inbox.process_idempotent(connection, **call | options)
     return bool(await result if is_async else result)
 
 
@@ -140,3 +145,47 @@ async def test_an_async_handler_of_a_synchronous_inbox_is_refused(shop: Shop, op
                 handler=never,
             )  # fmt: skip
     assert await shop.owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 0
+
+
+@pytest.mark.parametrize("opened", ["asyncpg", "sync-psycopg"], indirect=True)
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({"event_id": "o-1"}, EventError, "event_id is 'o-1', wanted a uuid.UUID"),
+        ({"event_id": None}, EventError, "event_id is None, wanted a uuid.UUID"),
+        ({"source_topic": None}, EventError, f"event {EVENT}: source_topic is None, wanted text"),
+        ({"event_type": "a\0"}, EventError, f"event {EVENT}: event_type is 'a.x00', wanted text"),
+        ({"handler": None}, TypeError, "handler is NoneType, wanted a function"),
+    ],
+)
+async def test_what_cannot_be_is_refused_before_anything_is_written(
+    wrong: dict[str, Any], error: type[Exception], said: str, shop: Shop, opened: Open
+) -> None:
+    async with opened(shop.url) as (connection, insert):
+        with pytest.raises(error, match=said):
+            await handle(connection, insert, "o-1", **wrong)
+        assert await handle(connection, insert, "o-2") is True  # the transaction is usable
+    assert await shop.orders() == ["o-2"]
+
+
+async def test_an_id_may_be_text_as_headers_have_it(shop: Shop, opened: Open) -> None:
+    async with opened(shop.url) as (connection, insert):
+        assert await handle(connection, insert, "o-1", event_id=str(EVENT)) is True
+        assert await handle(connection, insert, "o-2", event_id=EVENT) is False
+        assert await handle(connection, insert, "o-3", event_id=str(EVENT), replay="r") is True
+
+
+async def test_a_handler_that_is_not_async_is_refused(shop: Shop) -> None:
+    with pytest.raises(TypeError, match="the handler is not async: it returned NoneType"):
+        async with DRIVERS["asyncpg"](shop.url) as (connection, _):
+            await handle(connection, at_once, "o-1", handler=lambda: None)  # type: ignore[arg-type]
+    assert await shop.owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 0
+
+
+async def test_an_inbox_that_is_not_there_is_explained(shop: Shop, opened: Open) -> None:
+    with pytest.raises(Exception, match="elsewhere") as caught:
+        async with opened(shop.url) as (connection, insert):
+            await handle(connection, insert, "o-1", schema="elsewhere")
+    assert not isinstance(caught.value, OutboxError)
+    [note] = caught.value.__notes__
+    assert note.startswith('"elsewhere"."consumer_inbox" was not found: `schema` has to be')

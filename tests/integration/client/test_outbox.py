@@ -10,6 +10,7 @@ import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import psycopg
@@ -29,10 +30,11 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from outbox_operator.client import Event, EventError, Outbox, SyncOutbox, TransactionError
+from outbox_operator.errors import OutboxError
 from outbox_operator.testing import RecordedEvent, RecordingConnection, RecordingOutbox
 from support.books import Book, call
 from support.outbox import migrate
-from support.shop import Open, Shop, django_connection, savepoint
+from support.shop import DRIVERS, SYNC_DRIVERS, Open, Shop, django_connection, savepoint
 from support.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -307,11 +309,28 @@ async def test_strict_keys_wait_for_each_other_and_never_in_a_circle(shop: Shop)
     assert rows[4] < rows[5]
 
 
-async def test_errors_of_the_driver_reach_the_caller(shop: Shop, opened: Open) -> None:
-    event = Event(type="order.created", payload={})
-    with pytest.raises(Exception, match="elsewhere"):
+@pytest.mark.parametrize("many", [1, 2])
+async def test_errors_of_the_driver_reach_the_caller_and_are_explained(
+    many: int, shop: Shop, opened: Open
+) -> None:
+    events = [Event(type="order.created", payload={})] * many
+    with pytest.raises(Exception, match="elsewhere") as caught:
         async with opened(shop.url) as (connection, _):
-            await Outbox(schema="elsewhere").add(connection, event)
+            await Outbox(schema="elsewhere").add_many(connection, events)
+    assert not isinstance(caught.value, OutboxError)
+    [note] = caught.value.__notes__
+    assert note.startswith('"elsewhere"."events" was not found: `schema` has to be that of the')
+
+
+@pytest.mark.parametrize("name", ["asyncpg", "sqlalchemy-asyncpg", "sync-sqlalchemy", "django"])
+async def test_without_the_right_to_write_it_is_said_who_has_it(name: str, shop: Shop) -> None:
+    await shop.owner.execute(f'REVOKE ALL ON outbox.events FROM "{urlsplit(shop.url).username}"')
+    outbox: Any = Outbox() if name in DRIVERS else SyncOutbox()
+    with pytest.raises(Exception, match="permission denied") as caught:
+        async with {**DRIVERS, **SYNC_DRIVERS}[name](shop.url) as (connection, _):
+            await call(outbox.add(connection, Event(type="order.created", payload={})))
+    [note] = caught.value.__notes__
+    assert "has to be in spec.database.grants.writers" in note
 
 
 async def test_bytes_go_into_a_bytea_outbox_as_they_are(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from outbox_operator.client import NatsLink, Publish, SpecError
+from outbox_operator.client import NatsLink, Nudge, Outbox, Publish, SpecError
 from outbox_operator.client.metrics import SendMetrics
 from outbox_operator.client.nats_link import Job, _Gathered
 from outbox_operator.reasons import Reason
@@ -43,6 +43,13 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{shard}.x")
     with pytest.raises(SpecError, match="unknown placeholder"):
         Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{type}")
+    for wrong in ("nats://nats:4222", None):
+        with pytest.raises(SpecError, match=r"Nudge: link is .*, wanted a NatsLink"):
+            Nudge(link=wrong, namespace="shop", pipeline="orders")  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="Publish: pipeline is '', wanted a str"):
+        Publish(link=link, namespace="shop", pipeline="", subject="orders.x")
+    with pytest.raises(SpecError, match=r"send is NatsLink, wanted Nudge\(…\) or Publish\(…\)"):
+        Outbox(send=link)  # type: ignore[arg-type]
     with pytest.raises(SpecError, match="nats is empty"):
         NatsLink(" ")
     with pytest.raises(SpecError, match="timeout_seconds is 0, wanted more"):

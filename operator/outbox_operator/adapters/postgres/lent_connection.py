@@ -74,8 +74,8 @@ class LentConnection(PipelinedBegin):
         _LENDER.set(True)
         return [] if made is None else made.unawaited()
 
-    def note(self, statement: Coroutine[Any, Any, Any]) -> None:
-        """Remember a statement of its user's."""
+    def note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
+        """Remember a statement of its user's; the library's `Outbox` and `Inbox` tell it theirs."""
         if self._statements is not None and not _LENDER.get():
             self._statements.note(statement)
 

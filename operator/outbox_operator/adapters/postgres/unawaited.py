@@ -6,6 +6,7 @@ with one warning for all its events, and would have each of them acknowledged.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import sys
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 _KEPT: Final = 32
 """Those that were awaited are forgotten whenever there are so many more."""
-_PASSED_OVER: Final = ("asyncpg.", f"{__package__}.")
+_PASSED_OVER: Final = ("asyncpg.", "outbox_operator.client.", f"{__package__}.")
 """Modules between a statement and whoever made it."""
 
 
@@ -33,8 +34,14 @@ class Statements:
         self._made.append((statement, *_place()))
 
     def unawaited(self) -> list[str]:
-        """Where those were made of which nothing ran, as `file:line`."""
-        return [f"{file}:{line}" for _, file, line in self._waiting()]
+        """Where those were made of which nothing ran, as `file:line`. Nothing of them will."""
+        left = list(self._waiting())
+        begun = {task.get_coro() for task in asyncio.all_tasks()} if left else set()
+        for statement, _, _ in left:
+            if statement not in begun:
+                # Else Python warned of it, with the line that happens to throw it away.
+                statement.close()
+        return [f"{file}:{line}" for _, file, line in left]
 
     def _waiting(self) -> Iterator[tuple[Coroutine[Any, Any, Any], str, int]]:
         for made in self._made:
@@ -45,7 +52,7 @@ class Statements:
 class Noting(Protocol):
     """A connection that may note what is made of it."""
 
-    def note(self, statement: Coroutine[Any, Any, Any]) -> None:
+    def note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
         """Remember a statement, if that is wanted now."""
 
 
@@ -64,7 +71,7 @@ def _noted(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any
     @functools.wraps(method)
     def made(self: Noting, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
         statement = method(self, *args, **kwargs)
-        self.note(statement)
+        self.note_statement(statement)
         return statement
 
     return made
