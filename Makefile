@@ -22,7 +22,7 @@ PARTS :=
 STEADY_SECONDS := 600
 # How long the soak of `make bench-consumer` and `make bench-redis` takes:
 SOAK_SECONDS := 600
-# Of `make bench-scale` and `make bench-slices`: PIPELINES SLICES MINUTES IDLE_SECONDS.
+# Of `make bench-scale` and `make bench-slices`: PIPELINES SLICES MINUTES IDLE_SECONDS CHURN_SECONDS.
 # What `make release` makes, of the image and the sources; cosign's private key:
 VERSION :=
 REPOSITORY :=
@@ -32,7 +32,7 @@ KEY :=
 DELIVERY := SEED SECONDS SERVERS REPLICAS SHARDS PAYLOAD PUBLISHING WRITERS RATE WAVE WINDOW PACE \
 	FAULTS PLANT WORLD SINK
 RELEASE := VERSION REPOSITORY SOURCE KEY
-SCALE := PIPELINES SLICES MINUTES IDLE_SECONDS
+SCALE := PIPELINES SLICES MINUTES IDLE_SECONDS CHURN_SECONDS
 KNOWN := ARGS CLUSTER PARTS STEADY_SECONDS SOAK_SECONDS $(SCALE) $(RELEASE) $(DELIVERY)
 # Programs get them as options. As environment they would be read by make first, as its own language.
 unexport $(KNOWN)
@@ -176,9 +176,10 @@ bench-reconcile: setup ## Times and costs of reconciling, into build/bench/recon
 	PYTHONPATH=tests $(RUN) python -m bench.reconcile
 
 .PHONY: bench-scale
-bench-scale: setup ## What idle pipelines cost one operator, into build/bench/scale.json; an hour, or PIPELINES=200 IDLE_SECONDS=300: 10 minutes
+bench-scale: setup ## What idle pipelines cost one operator, into build/bench/scale.json; 90 minutes, or PIPELINES=200 IDLE_SECONDS=180 CHURN_SECONDS=120: 15 minutes
 	PYTHONPATH=tests $(RUN) python -m bench.scale $(call given,PIPELINES) \
-		$(if $(call on_line,IDLE_SECONDS),--idle-seconds $(call quoted,IDLE_SECONDS))
+		$(if $(call on_line,IDLE_SECONDS),--idle-seconds $(call quoted,IDLE_SECONDS)) \
+		$(if $(call on_line,CHURN_SECONDS),--churn-seconds $(call quoted,CHURN_SECONDS))
 
 .PHONY: bench-slices
 bench-slices: setup ## What thousands of pipelines cost three leaders, into build/bench/slices.json; PIPELINES SLICES, and ends within MINUTES (25)

@@ -123,17 +123,16 @@ def _scale(measured: Figures) -> str:
     """What idle pipelines cost one operator, from `bench.scale`."""
     rows = []
     for one in measured["scale"]:
-        idle, many = one.get("idle") or {}, one["many_at_once"]
-        rows.append(
-            (
-                one["pipelines"],
-                f"{many['ready_s']:g} s",
-                *(_or_dash(idle, f"{name}_per_min") for name in _PER_MINUTE),
-                _or_dash(idle, "rss_mb"),
-                _or_dash(one.get("one_more_ms") or {}, "p95"),
-                _or_dash(one.get("restart") or {}, "all_looked_at_s"),
+        ready = f"{one['many_at_once']['ready_s']:g} s"
+        first = (ready, one.get("idle"), one.get("one_more_ms"), one.get("restart"))
+        rows.append((one["pipelines"], *_measured(*first)))
+        if churn := one.get("churn"):
+            what = (
+                f"{one['pipelines']}, after {churn['minutes']:g} minutes in which "
+                f"{churn['made_anew']} were deleted and made anew and {churn['changed']} changed"
             )
-        )
+            later = ("-", one.get("idle_after_churn"), None, one.get("restart_after_churn"))
+            rows.append((what, *_measured(*later)))
     head = (
         "Pipelines", "all ready after", "CPU s/min", "calls/min of PostgreSQL", "of NATS",
         "of Kubernetes", "MB", "one more is ready after, ms (p95)", "restart, s",
@@ -141,6 +140,19 @@ def _scale(measured: Figures) -> str:
     dates = ", ".join(sorted({one["date"] for one in measured["scale"]}))
     [last] = measured["scale"][-1:]
     return f"{table(head, rows)}\nMeasured {dates} on {last['cpus']} processors: {last['what']}.\n"
+
+
+def _measured(
+    ready: str, idle: Figures | None, one_more: Figures | None, restart: Figures | None
+) -> tuple[object, ...]:
+    """The cells of one row behind its first."""
+    return (
+        ready,
+        *(_or_dash(idle or {}, f"{name}_per_min") for name in _PER_MINUTE),
+        _or_dash(idle or {}, "rss_mb"),
+        _or_dash(one_more or {}, "p95"),
+        _or_dash(restart or {}, "all_looked_at_s"),
+    )
 
 
 _PER_MINUTE: Final = ("cpu_s", "postgres_calls", "nats_calls", "kubernetes_calls")

@@ -2,10 +2,11 @@
 
 Run by `make bench-scale`. As `bench.reconcile`, with one operator for each number of pipelines: how
 long it takes until all are ready, what they cost a minute when nothing happens, how long one more
-takes beside them, and a restart. All are in one database and one account, where the most can be
-asked at once. The idle time is as long as statuses go unconfirmed, so that their writes are part of
-it. CPU seconds and calls say more than the times on a machine with other work. What is measured is
-in the file at once, beside what it has of other numbers of pipelines.
+takes beside them, and a restart; then the minute and the restart once more, after many of them were
+made anew and changed. All are in one database and one account, where the most can be asked at once.
+The idle time is as long as statuses go unconfirmed, so that their writes are part of it. CPU
+seconds and calls say more than the times on a machine with other work. What is measured is in the
+file at once, beside what it has of other numbers of pipelines.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -159,6 +161,49 @@ class Filled(OperatorBed):
             "cpu_s": round(cpu_seconds(self.pid), 1),
         }
 
+    async def churn(self, count: int, seconds: float) -> dict[str, Any]:
+        """One part after the other is deleted and applied again, and another one changed."""
+        documents = [
+            pipeline(f"scale-{i}", self.nats.url, f"scale_{i}", "shared") for i in range(count)
+        ]
+        part, start, at, changes = min(AT_ONCE, count // 2), time.perf_counter(), 0, 0
+        while time.perf_counter() - start < seconds:
+            anew = [documents[(at + i) % count] for i in range(part)]
+            changed = [documents[(at + count // 2 + i) % count] for i in range(part)]
+            names = [one["metadata"]["name"] for one in anew]
+            await asyncio.to_thread(
+                self.kubectl, "delete", "obp", "-n", NAMESPACE, "--wait=true", *names
+            )
+            for one in changed:
+                changes += 1
+                one["spec"]["consumers"][0]["maxDeliver"] = 5 + changes % 90
+            await apply(self.kubectl, *anew, *changed)
+            await self._ready_again([one["metadata"]["name"] for one in (*anew, *changed)])
+            at += part
+        return {
+            "minutes": round((time.perf_counter() - start) / 60, 1),
+            "made_anew": at,
+            "changed": changes,
+        }
+
+    async def _ready_again(self, names: Sequence[str]) -> None:
+        """Wait until these are Ready as they are written now."""
+        path = (
+            "{range .items[*]}{.metadata.generation}={.status.observedGeneration} "
+            '{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}'
+        )
+
+        async def ready() -> bool:
+            get = ("get", "obp", "-n", NAMESPACE, *names, "-o", f"jsonpath={path}")
+            said = (await asyncio.to_thread(self.kubectl, *get)).splitlines()
+            pairs = [line.partition(" ") for line in said]
+            return all(
+                status == "True" and len({*generations.split("=")}) == 1
+                for generations, _, status in pairs
+            )
+
+        await eventually(ready, f"{len(names)} are ready again", seconds=300, pause=1.0)
+
 
 async def measure(bed: Filled, count: int, options: argparse.Namespace) -> None:
     """All figures of one number of pipelines."""
@@ -177,7 +222,11 @@ async def measure(bed: Filled, count: int, options: argparse.Namespace) -> None:
     keep(rest_after_s=await bed.resting(count, options.idle_seconds))
     keep(idle=await bed.idle(options.idle_seconds))
     keep(one_more_ms=await one_pipeline(bed.kubectl, bed.server, bed.nats, options.rounds))
-    keep(restart=await bed.restart(count), complete=True)
+    keep(restart=await bed.restart(count))
+    keep(churn=await bed.churn(count, options.churn_seconds))
+    await bed.resting(count, options.idle_seconds)
+    keep(idle_after_churn=await bed.idle(options.idle_seconds))
+    keep(restart_after_churn=await bed.restart(count), complete=True)
 
 
 def _kept() -> list[dict[str, Any]]:
@@ -200,6 +249,7 @@ def main() -> None:
     parser.add_argument("--pipelines", type=whole(1), nargs="+", default=[200, 1000])
     parser.add_argument("--rounds", type=whole(1), default=20)
     parser.add_argument("--idle-seconds", type=positive, default=600)
+    parser.add_argument("--churn-seconds", type=positive, default=600)
     options = parser.parse_args()
     for count in options.pipelines:
         run(count, options)
