@@ -64,7 +64,20 @@ def drains(found: Figures) -> str:
         )
         + "\n"
         + table(["CPU, µs an event", "relay or client", "PostgreSQL", "Redis", "all"], cpu)
+        + "\n"
+        + "".join(_account(mode, one, there["cores"]) for mode, one in modes)
     )  # fmt: skip
+
+
+def _account(mode: str, one: Figures, cores: int) -> str:
+    """How much the processors of the machine let the relay do."""
+    each = sum(one["cpu_us_per_event"].values())
+    most, yardstick = cores / each * 1e6, one["redis_benchmark"]["median"]
+    return (
+        f"- `{mode}`: {each:.1f} µs of CPU for an event are {count(most)} events/s at most where "
+        f"nobody waits for anybody, {most / yardstick:.2f} of the load generator. The relay did "
+        f"{one['events_per_s']['median'] / most:.2f} of that.\n"
+    )
 
 
 def latencies(found: Figures) -> str:

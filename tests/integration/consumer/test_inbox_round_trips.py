@@ -14,6 +14,7 @@ import pytest
 from outbox_operator.adapters.postgres import pipelined_begin
 from outbox_operator.adapters.postgres.inbox import InboxStore, Record
 from outbox_operator.adapters.postgres.inbox_errors import CommitRefusedError
+from outbox_operator.adapters.postgres.inbox_records import Claim, InboxRecords
 from outbox_operator.adapters.postgres.url import parse_url
 from outbox_operator.errors import PostgresError
 from support.outbox import migrate_inbox
@@ -189,3 +190,46 @@ async def test_what_follows_a_transaction_that_a_handler_has_ended(
     committed = end.startswith("COMMIT")
     assert await effects(database) == ((2, 1) if committed else (0, 0))
     assert len(said) == committed
+
+
+@pytest.mark.parametrize("events", [1, 50])
+async def test_an_event_costs_no_more_in_an_inbox_that_has_grown(
+    events: int, database: str
+) -> None:
+    """A session keeps its plans: from an empty inbox, and until somebody analyses it."""
+    await migrate_inbox(database)
+    session = await asyncpg.connect(database)
+    records = InboxRecords("shop/billing", "outbox", by_shard=False)
+    await records.prepare(session)
+
+    async def finish(how: str = "") -> str:
+        claim = Claim(rows=[uuid.uuid4() for _ in range(events)])
+        async with session.transaction():
+            claim.transaction = await session.fetchval(_REMEMBER, claim.rows)
+            return "\n".join(str(row[0]) for row in await session.fetch(how + _one(claim)))
+
+    def _one(claim: Claim) -> str:
+        return records.endings(claim)[0].rstrip("; \n")
+
+    try:
+        for _ in range(7):  # by then a plan is kept, if one is
+            await finish()
+        await session.execute(
+            "INSERT INTO outbox.consumer_inbox (consumer_name, event_id, source_topic, event_type) "
+            "SELECT 'shop/billing', gen_random_uuid(), 's', 't' FROM generate_series(1, 30000)"
+        )
+        plan = await finish("EXPLAIN ")
+    finally:
+        await session.close()
+    assert "using consumer_inbox_pkey" in plan, plan
+    assert "Seq Scan" not in plan, plan
+    assert "consumer_inbox_pruning_idx" not in plan, plan
+
+
+_REMEMBER = """
+WITH remembered AS (
+    INSERT INTO outbox.consumer_inbox (consumer_name, event_id, source_topic, event_type)
+    SELECT 'shop/billing', id, 's', 't' FROM unnest($1::uuid[]) AS e (id) RETURNING 1
+)
+SELECT pg_current_xact_id()::text FROM (SELECT count(*) FROM remembered) AS counted
+"""

@@ -91,7 +91,8 @@ class InboxRecords:
         self._claim_sql = statement("inbox_claim", schema=schema)
         self._claim_one_sql = statement("inbox_claim_one", schema=schema)
         self._prepare_sql = statement("inbox_prepare", schema=schema, rolled_back=_ROLLED_BACK)
-        self._finish_sql = statement("inbox_finish")
+        self._finish_one_sql = statement("inbox_finish")
+        self._finish_sql = ""  # a session says it
         self._finished_sql = statement("inbox_finished", committed=_COMMITTED)
         self._position_sql = statement("inbox_position", schema=schema)
         self._begin_sql = statement("inbox_begin", schema=schema)
@@ -110,7 +111,9 @@ class InboxRecords:
 
     async def prepare(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         """Make a session ready for `endings`."""
-        await connection.execute(await connection.fetchval(self._prepare_sql, self._consumer))
+        [texts] = await connection.fetch(self._prepare_sql, self._consumer)
+        await connection.execute(texts["one"])
+        self._finish_sql = texts["several"]
 
     async def advance(self, connection: Borrowed, records: Sequence[Record], claim: Claim) -> bool:
         """Remember how far the shard is handled; False: in vain, the transaction is another one."""
@@ -126,12 +129,15 @@ class InboxRecords:
         """
         if not claim.rows or claim.transaction is None:
             return "", ""
+        events = [str(uuid.UUID(int=row.int)) for row in claim.rows]
         values = {
-            "events": ",".join([str(uuid.UUID(int=row.int)) for row in claim.rows]),
+            "event": events[0],
+            "events": ",".join(events),
             "milliseconds": round(claim.seconds * 1000),
             "transaction": int(claim.transaction),
         }
-        return self._finish_sql % values, self._finished_sql % values
+        finish = self._finish_one_sql if len(events) == 1 else self._finish_sql
+        return finish % values, self._finished_sql % values
 
     async def fate(self, connection: Borrowed, claim: Claim) -> Fate:
         """What became of a transaction that has ended."""

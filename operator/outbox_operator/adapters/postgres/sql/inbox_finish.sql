@@ -1,1 +1,1 @@
-EXECUTE outbox_inbox_finish('{%(events)s}', %(milliseconds)d, '%(transaction)d');
+EXECUTE outbox_inbox_finish('%(event)s', %(milliseconds)d, '%(transaction)d');
