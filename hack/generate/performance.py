@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from generate import archiving, handling, performance_charts, redis_streams
+from generate.aims import aims
 from generate.peers import beside, beside_on_redis
 from generate.tables import Figures, count, table
 
@@ -60,7 +61,7 @@ def render(
     """
     charts: dict[Path, str] = {}
     blocks = (
-        _Block("aims", lambda: aims(relay)),
+        _Block("aims", lambda: aims(relay, consumer, peers)),
         _Block(
             "conditions", lambda: _conditions(relay["conditions"], relay.get("again", {})),
             ("conditions",),
@@ -144,49 +145,6 @@ def _raw(*measured: Figures) -> str:
 
 def _range(spread: dict[str, float]) -> str:
     return f"{count(spread['median'])} ({count(spread['min'])} to {count(spread['max'])})"
-
-
-def aims(relay: Figures) -> str:
-    """The aims of the design, and whether this run met them."""
-    rows: list[tuple[str, str, str, bool]] = []
-    if drain := relay.get("drain"):
-        held = drain["held_transaction"]["ratio_to_without"]
-        ratio, cpu, rss = (
-            drain[name] for name in ("ratio_to_nats_bench", "python_us_per_event", "peak_rss_mb")
-        )
-        rows += [
-            ("drain, events/s ÷ `nats bench js pub async`", "≥ 1.0", f"{ratio:.2f}", ratio >= 1),
-            ("relay CPU while draining, µs an event", "≤ 3", f"{cpu}", cpu <= 3),
-            ("relay peak memory while draining, MB", "≤ 120", f"{rss}", rss <= 120),
-            ("drain under held transactions ÷ without", "0.9 to 1.1", f"{held:.2f}",
-             0.9 <= held <= 1.1),
-        ]  # fmt: skip
-    if latency := relay.get("latency"):
-        for way, words, p50, p99 in (
-            ("nudge", "latency with nudge", 1.2, 3),
-            ("polling", "latency by polling", 3, 8),
-        ):
-            found = latency[way]
-            rows.append(
-                (f"{words}, p50 / p99 ms", f"≤ {p50} / {p99}", f"{found['p50']} / {found['p99']}",
-                 found["p50"] <= p50 and found["p99"] <= p99)
-            )  # fmt: skip
-    if writers := relay.get("writer_overhead"):
-        for name, figures in _by_clients(writers):
-            words = f"inserts ÷ inserts into a bare table, {name} client(s)"
-            rows.append((words, "≥ 0.90", f"{figures['ratio']:.2f}", figures["ratio"] >= 0.9))
-    if idle := relay.get("idle"):
-        cpu, queries = idle["relay_cpu_percent"], idle["queries_per_s"]
-        rows += [
-            ("idle relay, % of a core", "< 1", f"{cpu}", cpu < 1),
-            ("idle relay, queries/s", "< 10", f"{queries}", queries < 10),
-        ]
-    if not rows:
-        return "Not measured yet.\n"
-    return table(
-        ["figure", "aim", "found", ""],
-        [(name, aim, found, "met" if met else "**missed**") for name, aim, found, met in rows],
-    )
 
 
 def _conditions(found: Figures, again: Figures) -> str:

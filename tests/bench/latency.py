@@ -37,18 +37,21 @@ async def one(bed: Bed, mode: Mode, seconds: float) -> dict[str, Any]:
     return figures
 
 
-async def run(bed: Bed, mode: Mode, seconds: float, relay: int | None) -> dict[str, Any]:
+async def run(
+    bed: Bed, mode: Mode, seconds: float, relay: int | None, *, rate: int = RATE
+) -> dict[str, Any]:
     """Write and consume while a relay, any relay, does its work.
 
     Args:
         relay: Its process; None when there is none.
+        rate: Events a second.
     """
-    events = int(seconds * RATE) + WARM_UP
+    events = int(seconds * rate) + WARM_UP
     task = {
         "database": bed.url,
         **bed.broker(),
         "events": events,
-        "rate": RATE,
+        "rate": rate,
         "nudge": nudge_subject(NAMESPACE, PIPELINE) if mode == "nudge" else None,
         "publish": f"{STREAM}.order.created" if mode == "floor" else None,
     }

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench import drain, idle, latency, probes, steady, writer_overhead
+from bench import drain, extremes, idle, latency, probes, steady, writer_overhead
 from bench.bed import POSTGRES_SETTINGS, Bed, a_bed, held_transactions
 from bench.conditions import conditions
 from support.nats import NatsCluster, NatsServer
@@ -121,6 +121,21 @@ async def probing(stage: Stage) -> dict[str, Any]:
         return await probes.answered(bed, options.events)
 
 
+async def extreme(stage: Stage) -> dict[str, Any]:
+    """Many shards, a transaction of millions, nudges in quick succession."""
+    options = stage.options
+    seconds, rounds = options.latency_seconds, options.latency_rounds
+    found = {}
+    async with stage.bed() as one, stage.bed(shards=extremes.SHARDS) as many:
+        found["shards"] = await extremes.many_shards(
+            one, many, options.events // CLUSTER_SHARE, options.size, options.side_rounds
+        )
+    async with stage.bed() as bed:
+        found["quick"] = await extremes.quick(bed, seconds, rounds)
+        found["uncommitted"] = await extremes.uncommitted(bed, seconds, rounds)
+    return found
+
+
 async def idleness(stage: Stage) -> dict[str, Any]:
     """A relay without events."""
     async with stage.bed() as bed:
@@ -141,6 +156,7 @@ PARTS: Final[dict[str, Callable[[Stage], Awaitable[dict[str, Any]]]]] = {
     "cluster": cluster,
     "latency": latencies,
     "writer_overhead": writers,
+    "extremes": extreme,
     "probes": probing,
     "idle": idleness,
     "steady": steadiness,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from generate import performance, svg
+from generate.aims import aims
 
 from support.kube import ROOT
 
@@ -71,12 +72,45 @@ def test_drawing_twice_changes_nothing() -> None:
     assert performance.render(once, relay(), {}, {}, {}, {}, {})[performance.PAGE] == once
 
 
+_WAYS = ("drain", "drain_warm")
+
+
 @pytest.mark.parametrize(("ratio", "word"), [(1.0, "met"), (0.99, "**missed**")])
 def test_aims_are_judged(ratio: float, word: str) -> None:
     figures = relay()
     figures["drain"]["ratio_to_nats_bench"] = ratio
-    line = next(line for line in performance.aims(figures).splitlines() if "nats bench" in line)
+    line = next(line for line in aims(figures, {}, {}).splitlines() if "drain, events" in line)
     assert line.endswith(f"| {ratio:.2f} | {word} |")
+
+
+@pytest.mark.parametrize(
+    ("relay", "consumer", "peers", "line"),
+    [
+        ({"latency": {"nudge": {"p50": 1.2, "p99": 3.0}}}, {}, {}, "≤ 1.2 / 3 | 1.2 / 3 | met |"),
+        ({"latency": {"polling": {"p50": 1, "p99": 4.1}}}, {}, {}, "| 1 / 4.1 | **missed** |"),
+        (
+            {"extremes": {"quick": {"events_per_s": 2000, "p50": 1.6, "p99": 2}}}, {}, {},
+            "| latency nudged at 2,000 events/s, p50 / p99 ms | ≤ 1.5 / 5 | 1.6 / 2 | **missed** |",
+        ),
+        (
+            {"extremes": {"shards": {
+                "shards": 64, "many": {"postgres_us_per_event": 5.2},
+                "one": {"postgres_us_per_event": 4.0},
+            }}}, {}, {}, "64 shards ÷ one | ≤ 1.3 | 1.3 | met |",
+        ),
+        ({}, {"ratio_to_bare_writes": 0.49}, {}, "≥ 0.5 | 0.49 | **missed** |"),
+        (
+            {}, {}, {"peers": {
+                "outbox-operator": {way: {"events_per_s": {"median": 80}} for way in _WAYS},
+                "Debezium 3.6.0, async": {way: {"events_per_s": {"median": 10}} for way in _WAYS},
+            }}, "cold | ≥ 8 | 8.0 | met |",
+        ),
+    ],
+)  # fmt: skip
+def test_every_aim_is_judged(
+    relay: dict[str, Any], consumer: dict[str, Any], peers: dict[str, Any], line: str
+) -> None:
+    assert line in aims(relay, consumer, peers)
 
 
 def test_charts_are_well_formed_whatever_the_labels() -> None:
