@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Sequence, Set
 from typing import Annotated, Any, Final, get_args, get_origin
 
+from outbox_operator.consumer.handlers.callables import place
 from outbox_operator.consumer.handlers.dependencies import Dependencies
-from outbox_operator.consumer.handlers.signatures import Parameter, Signature, place
+from outbox_operator.consumer.handlers.signatures import Parameter, Signature
 from outbox_operator.consumer.handlers.types import Context, DeadLetter, ReceivedEvent
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.event import Event

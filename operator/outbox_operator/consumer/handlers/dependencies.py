@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, get_args, get_origin
 
-from outbox_operator.consumer.handlers import signatures
+from outbox_operator.consumer.handlers import callables, signatures
 from outbox_operator.consumer.handlers.depends import Depends, dependency, foreign
 from outbox_operator.consumer.handlers.types import Context, ReceivedEvent
 from outbox_operator.errors import SpecError
@@ -136,7 +136,7 @@ class Dependencies:
         who = f"handler {name}: {_named(actual)}"
         if actual in above:
             raise SpecError(f"{who}: it depends on itself")
-        if signatures.hides_yield(actual):
+        if callables.hides_yield(actual):
             raise SpecError(
                 f"{who}: it has a yield under a decorator, or in its __call__, and nobody would "
                 "run it; wanted the function with the yield itself, without @contextmanager"
@@ -218,7 +218,7 @@ def _answer(function: Function) -> Any:
     if inspect.isclass(function):
         return function
     try:
-        answer = signatures.hints(signatures.telling(function), "").get("return")
+        answer = callables.hints(callables.telling(function), "").get("return")
     except SpecError:  # of types that are there for checkers only
         return None
     if get_origin(answer) in _ITERATORS:
@@ -228,14 +228,14 @@ def _answer(function: Function) -> Any:
 
 def _parameters(function: Function, who: str) -> dict[str, Any]:
     """Return what to fill of a dependency: `Context`, `ReceivedEvent` or a Depends, by name."""
-    told = signatures.telling(function)
-    if not (found := signatures.parameters_of(told, who)):
+    told = callables.telling(function)
+    if not (found := callables.parameters_of(told, who)):
         return {}
     told = told.__init__ if inspect.isclass(told) else told
-    hints = signatures.hints_of_parameters(told, who)
+    hints = callables.hints_of_parameters(told, who)
     wanted: dict[str, Any] = {}
     for parameter in found:
-        if parameter.kind in signatures.VARIABLE:
+        if parameter.kind in callables.VARIABLE:
             continue
         if (wrong := foreign(hints.get(parameter.name), parameter.default)) is not None:
             raise SpecError(f"{who}: parameter {parameter.name!r}: {wrong}")
@@ -255,7 +255,7 @@ def _parameters(function: Function, who: str) -> dict[str, Any]:
 
 def _named(function: Function) -> str:
     name = getattr(function, "__qualname__", None) or type(function).__name__
-    return f"{name}{signatures.place(function)}"
+    return f"{name}{callables.place(function)}"
 
 
 def _kind(function: Function) -> typing.Literal["value", "awaitable", "manager", "async manager"]:
@@ -263,7 +263,7 @@ def _kind(function: Function) -> typing.Literal["value", "awaitable", "manager",
         return "async manager"
     if inspect.isgeneratorfunction(function):
         return "manager"
-    return "awaitable" if signatures.runs_in_the_loop(function) else "value"
+    return "awaitable" if callables.runs_in_the_loop(function) else "value"
 
 
 def _maker(function: Function, kind: str) -> Function:

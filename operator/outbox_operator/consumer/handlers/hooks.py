@@ -12,10 +12,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from outbox_operator.consumer.handlers.signatures import (
+from outbox_operator.consumer.handlers.callables import (
     hides_yield,
     place,
     runs_in_the_loop,
+    signature_of,
+    telling,
     yields,
 )
 from outbox_operator.consumer.handlers.threads import Threads
@@ -31,22 +33,25 @@ def check(function: Callable[..., Any], what: str, *given: str) -> None:
         given: What the function is given, for messages.
 
     Raises:
-        SpecError: It has a yield, or parameters for something else.
+        SpecError: It has a yield, or parameters for something else; or it is no function.
     """
+    if not callable(function):
+        raise SpecError(f"{what}: wanted a function, found {type(function).__name__}")
     if yields(function) or hides_yield(function):
         raise SpecError(
             f"{what}{place(function)}: it has a yield, so that calling it would run nothing of it; "
             "for what lasts from start to end there is @app.lifespan"
         )
+    taken = signature_of(telling(function), f"{what}{place(function)}")
+    if taken is None:
+        return
     try:
-        inspect.signature(function).bind(*given)
+        taken.bind(*given)
     except TypeError as error:
         wanted = f"is given {' and '.join(given)}" if given else "takes nothing"
         raise SpecError(
             f"{what}{place(function)}: wanted a function that {wanted}: {error}"
         ) from error
-    except ValueError:
-        return  # some built-in functions do not say
 
 
 async def run(function: Callable[[], object]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from outbox_operator.consumer.handlers.signatures import place
+from outbox_operator.consumer.handlers.callables import place
 from outbox_operator.consumer.handlers.types import Context, Outcome, ReceivedEvent
 
 Answers = Outcome | None | Sequence[Outcome | None]

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, get_args
 
 from outbox_operator import aio
 from outbox_operator.consumer import error_text
-from outbox_operator.consumer.handlers import binding, deadline, hooks, signatures
+from outbox_operator.consumer.handlers import binding, callables, deadline, hooks, signatures
 from outbox_operator.consumer.handlers.dependencies import Dependencies
 from outbox_operator.consumer.handlers.middleware import Call, chained
 from outbox_operator.consumer.handlers.notes import explain
@@ -384,6 +384,6 @@ def _check_declared(route: Route, signature: signatures.Signature, name: str) ->
             told = declared(kind) if isinstance(kind, type) else None
             if told is not None and not route.matches(told.type):
                 raise SpecError(
-                    f"handler {name}{signatures.place(route.function)}: parameter "
+                    f"handler {name}{callables.place(route.function)}: parameter "
                     f"{parameter.name!r} is {kind.__qualname__}, which is declared as {told.type!r}"
                 )

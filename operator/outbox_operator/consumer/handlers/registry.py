@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from outbox_operator.consumer.handlers import hooks
+from outbox_operator.consumer.handlers.callables import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.middleware import Answers, Middleware
 from outbox_operator.consumer.handlers.retry import Retry
-from outbox_operator.consumer.handlers.signatures import place, runs_in_the_loop
 from outbox_operator.consumer.handlers.types import Outcome
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.declared import declared

@@ -7,15 +7,24 @@ is refused with the place where it is written.
 from __future__ import annotations
 
 import collections.abc
-import functools
 import inspect
-import os
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
+from outbox_operator.consumer.handlers.callables import (
+    VARIABLE,
+    behind_partials,
+    hints,
+    inner,
+    parameters_of,
+    place,
+    runs_in_the_loop,
+    telling,
+    yields,
+)
 from outbox_operator.consumer.handlers.depends import Depends, dependency, foreign
 from outbox_operator.consumer.handlers.types import (
     Ack,
@@ -27,7 +36,6 @@ from outbox_operator.consumer.handlers.types import (
 from outbox_operator.errors import SpecError
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _BY_NAME: Final[dict[str, type]] = {"event": ReceivedEvent, "context": Context}
 """What an unannotated parameter with such a name is filled with."""
 _LATER: Final = (collections.abc.Awaitable, collections.abc.Coroutine)
@@ -88,16 +96,6 @@ class Signature:
     depends: Mapping[str, Any]
 
 
-def place(function: Callable[..., Any]) -> str:
-    """Return where a function is written, ` at shop/billing.py:12`, or nothing if nobody knows."""
-    code = getattr(inspect.unwrap(_inner(function)), "__code__", None)
-    if code is None:
-        return ""
-    path = code.co_filename
-    short = os.path.relpath(path) if path.startswith(os.getcwd() + os.sep) else path
-    return f" at {short}:{code.co_firstlineno}"
-
-
 def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     """Read a handler function.
 
@@ -109,12 +107,12 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     Raises:
         SpecError: It can handle no event, or nobody can fill its parameters.
     """
-    own, at = _inner(function), place(function)
+    own, at = inner(function), place(function)
     if inspect.isclass(own):
         raise SpecError(f"handler {name}{at}: wanted a function, found a class")
     if (what := _other_program(function, name)) is not None:
         # Of an object, the code is its library's: the name alone says where it is written.
-        written = at if own is _behind_partials(function) else ""
+        written = at if own is behind_partials(function) else ""
         way_out = _OVER_HTTP if what in _APPLICATIONS.values() else ""
         raise SpecError(
             f"handler {name}{written}: {what}, is no handler: wanted a function of the event, the "
@@ -134,87 +132,6 @@ def read(function: Callable[..., Any], name: str, *, batch: bool) -> Signature:
     depends = {one: said for one, said in found.items() if dependency(said) is not None}
     parameters = _parameters(told, found, depends, name, batch=batch)
     return Signature(call, is_async, parameters, depends)
-
-
-def runs_in_the_loop(function: Callable[..., Any]) -> bool:
-    """Whether a function is async, under whatever decorators; the others run in threads."""
-    own = _inner(function)
-    return inspect.iscoroutinefunction(own) or inspect.iscoroutinefunction(inspect.unwrap(own))
-
-
-def hides_yield(function: Callable[..., Any]) -> bool:
-    """Whether a function with a yield is behind a decorator, such as `contextmanager`, or the
-    `__call__` of an object: calling it runs nothing of it."""
-    if yields(function) or runs_in_the_loop(function):
-        return False
-    return yields(inspect.unwrap(_inner(function)))
-
-
-def yields(function: Callable[..., Any]) -> bool:
-    """Whether calling a function runs nothing of it."""
-    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-
-
-def _inner(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What runs when a callable is called: behind partials, or the `__call__` of an object."""
-    function = _behind_partials(function)
-    if inspect.isroutine(function) or inspect.isclass(function):
-        return function
-    return type(function).__call__
-
-
-def _behind_partials(function: Callable[..., Any]) -> Callable[..., Any]:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
-def telling(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function whose signature counts: behind decorators that hand on what they get."""
-    while (inside := getattr(function, "__wrapped__", None)) is not None:
-        try:
-            parameters = parameters_of(function, "")
-        except SpecError:
-            return function  # which then says why
-        if not any(parameter.kind in VARIABLE for parameter in parameters):
-            return function
-        function = inside
-    return function
-
-
-def parameters_of(function: Callable[..., Any], who: str) -> Sequence[inspect.Parameter]:
-    """Return the parameters of a function; none: it is a built-in one that does not say.
-
-    Raises:
-        SpecError: It is an object that fails when it is asked.
-    """
-    try:
-        return tuple(inspect.signature(function, follow_wrapped=False).parameters.values())
-    except (ValueError, TypeError):
-        return ()
-    except Exception as error:  # of its own `__signature__`
-        raise SpecError(
-            f"{who}: its parameters cannot be read: {type(error).__name__}: {error}"
-        ) from error
-
-
-def hints(told: Callable[..., Any], name: str) -> dict[str, Any]:
-    """Return the annotations of a function, resolved. Raises SpecError if one cannot be."""
-    try:
-        return typing.get_type_hints(_inner(told), include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise SpecError(f"handler {name}: an annotation cannot be resolved: {error}") from error
-
-
-def hints_of_parameters(told: Callable[..., Any], name: str) -> dict[str, Any]:
-    """Return the same without what the function returns: it may be of types for checkers only."""
-    own = _inner(told)
-    said = {n: one for n, one in getattr(own, "__annotations__", {}).items() if n != "return"}
-    bare = types.SimpleNamespace(__annotations__=said, __globals__=getattr(own, "__globals__", {}))
-    try:
-        return typing.get_type_hints(bare, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        raise SpecError(f"{name}: an annotation cannot be resolved: {error}") from error
 
 
 def _other_program(function: Callable[..., Any], name: str) -> str | None:

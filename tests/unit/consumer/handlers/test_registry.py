@@ -370,6 +370,7 @@ async def test_hooks_run_around_the_events() -> None:
     app.on_startup(lambda: note("lambda"))
     app.on_startup(Opens())
     app.on_startup(wraps(open_pool)(decorated))
+    app.on_startup(wraps(of_an_application)(lambda: of_an_application(app)))
     app.handler(">")(print)
     handler = python(app)
     await handler.start()

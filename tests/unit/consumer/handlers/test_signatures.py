@@ -188,6 +188,7 @@ def wsgi_with_a_yield(environ, start_response):  # type: ignore[no-untyped-def]
     yield b""
 
 
+def evaluated(event: ReceivedEvent, order: 1 / 0) -> None: ...  # type: ignore[valid-type]
 async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
 
@@ -215,6 +216,7 @@ async def unresolved(event: Nowhere) -> None: ...  # type: ignore[name-defined] 
         (wsgi_with_a_yield, "a WSGI application, such as Flask's or Django's, is no handler"),
         (functools.partial(wsgi_of, "shop"), "a WSGI application, such as Flask's or Django's"),
         (unresolved, "an annotation cannot be resolved: name 'Nowhere' is not defined"),
+        (evaluated, "an annotation cannot be resolved: division by zero"),
     ],
 )
 def test_what_could_only_fail_is_refused(function: Callable[..., Any], why: str) -> None:
@@ -255,6 +257,100 @@ def test_who_fails_when_it_is_asked_what_it_takes_is_refused() -> None:
     app.handler(">")(depending)
     with pytest.raises(SpecError, match="its parameters cannot be read: RuntimeError: no schema"):
         PythonHandler("shop:app", app, timeout=5.0, threads=1)
+
+
+class Nonsense:
+    """It says something else than what it takes."""
+
+    __signature__ = "(event)"
+
+    def __call__(self, event: ReceivedEvent) -> None: ...
+
+
+class Refusing(Unreadable):
+    """An error of its own that is Python's for a built-in function, which is none of it."""
+
+    @property
+    def __signature__(self) -> Any:
+        raise ValueError("no signature found")
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (Unreadable(), "RuntimeError: no schema yet"),
+        (Refusing(), "ValueError: no signature found"),
+        (Nonsense(), "TypeError: unexpected object"),
+        (functools.partial(Unreadable()), "RuntimeError: no schema yet"),
+        (logged(Unreadable()), "RuntimeError: no schema yet"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["on_startup", "on_shutdown", "on_connect"])
+def test_a_hook_that_fails_when_it_is_asked_is_refused(
+    hook: str, asked: Callable[..., Any], why: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"^{hook}.*: its parameters cannot be read: {why}"):
+        getattr(Handlers(), hook)(asked)
+
+
+def test_what_was_called_in_place_of_being_named_is_no_hook() -> None:
+    for given in (None, 7):
+        with pytest.raises(
+            SpecError, match=r"^on_startup: wanted a function, found (NoneType|int)$"
+        ):
+            Handlers().on_startup(given)  # type: ignore[type-var]
+
+
+def in_a_circle() -> Callable[..., Any]:
+    """A decorator that wraps what wraps it."""
+
+    def outer(*given: Any) -> None:
+        GIVEN.extend(given)
+
+    def inner(*given: Any) -> None: ...
+
+    outer.__wrapped__, inner.__wrapped__ = inner, outer  # type: ignore[attr-defined]
+    return outer
+
+
+class Bottomless:
+    """A stand-in that has whatever it is asked for: another stand-in."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__signature__":
+            raise AttributeError(name)
+        return Bottomless()
+
+    def __call__(self, *given: Any) -> None:
+        GIVEN.extend(given)
+
+
+class Later(Bottomless):
+    """One that is filled in later."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":
+            raise RuntimeError("working outside of a request")
+        raise AttributeError(name)
+
+
+@pytest.mark.parametrize("make", [in_a_circle, Bottomless, Later])
+async def test_decorators_that_lead_nowhere_end(make: Callable[[], Callable[..., Any]]) -> None:
+    GIVEN.clear()
+    handler = PythonHandler("shop:app", make(), timeout=5.0, threads=1)
+    assert await handler.handle(received(data=b"{}"), context()) == Ack()
+    await handler.close()
+    assert len(GIVEN) == 2
+    app = Handlers()
+    app.on_startup(make())
+    app.on_shutdown(make())
+
+
+@pytest.mark.parametrize("function", [GIVEN.append, print, functools.partial(print, "shop")])
+async def test_what_is_written_in_c_may_be_a_handler(function: Callable[..., Any]) -> None:
+    handler = PythonHandler("shop:app", function, timeout=5.0, threads=1)
+    assert await handler.handle(received(data=b"{}"), context()) == Ack()
+    await handler.close()
 
 
 def depending(event: ReceivedEvent, a: Annotated[Any, Depends(Unreadable())]) -> None: ...
