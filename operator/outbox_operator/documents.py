@@ -68,30 +68,48 @@ def _rule(
         return told(found["ctx"]["pattern"], found["input"])
     if found["type"] != "extra_forbidden":
         return str(found["msg"])
-    place = tuple(_ANY if isinstance(part, int) else part for part in found["loc"])
-    near = _nearest(place, list(_fields(kind))) if kind is not None else None
+    near = _nearest(found["loc"], _fields(kind)) if kind is not None else None
     if near is None:
         return "is not known"
-    beside = near[:-1] == place[:-1]
-    return (
-        "is not known (did you mean "
-        f"{path((*under, *(found['loc'][:-1] if beside else near[:-1]), near[-1]))}?)"
-    )
+    return f"is not known (did you mean {path((*under, *near))}?)"
 
 
-def _nearest(place: tuple[str, ...], known: list[tuple[str, ...]]) -> tuple[str, ...] | None:
-    """The field with the most similar name: beside this one, else anywhere, the highest first."""
-    beside = [one for one in known if one[:-1] == place[:-1]]
-    for among in (beside, known):
+def _nearest(
+    loc: tuple[str | int, ...], known: Iterable[tuple[str, ...]]
+) -> tuple[str | int, ...] | None:
+    """The field with the most similar name: beside this one, else anywhere, the nearest first.
+
+    Args:
+        loc: Where a field stands that is not known.
+        known: All that are; `[]` stands for items of a list.
+
+    Returns:
+        Where that field is, in the items of lists that the place is in.
+    """
+    place = tuple(_ANY if isinstance(part, int) else part for part in loc)
+    every = list(known)
+    beside = [one for one in every if one[:-1] == place[:-1]]
+    for among in (beside, every):
         names = {one[-1] for one in among}
         if near := difflib.get_close_matches(place[-1], names, n=1, cutoff=_ALIKE):
-            return min((one for one in among if one[-1] == near[0]), key=len)
+            named = [one for one in among if one[-1] == near[0]]
+            best = min(named, key=lambda one: (-_shared(one, place), len(one)))
+            shared = _shared(best, place)
+            return (*loc[:shared], *best[shared:])
     return None
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many parts two places begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    others = (at for at, (left, right) in pairs if left != right)
+    return next(others, min(len(one), len(other)))
 
 
 def _fields(kind: type[BaseModel], *under: str) -> Iterator[tuple[str, ...]]:
     """Path of every field of a model and of the models in it; `[]` stands for items of a list."""
-    for name, field in kind.model_fields.items():
+    for own, field in kind.model_fields.items():
+        name = field.alias or own
         yield (*under, name)
         for inner, place in _models(field.annotation):
             yield from _fields(inner, *under, name, *place)

@@ -78,6 +78,34 @@ def test_what_nobody_knows_is_told_from_what_is_wrong() -> None:
             {"consumers": [{"name": "a", "hanlder": {}}]},
             "spec.consumers[0].hanlder: is not known (did you mean spec.consumers[0].handler?)",
         ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{}, {"name": "b", "handler": {"htp": {"url": "http://b"}}}]},
+            "spec.consumers[1].handler.htp: is not known "
+            "(did you mean spec.consumers[1].handler.http?)",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{}, {"name": "b", "handler": {"http": {"timout": "1s"}}}]},
+            "spec.consumers[1].handler.http.timout: is not known "
+            "(did you mean spec.consumers[1].handler.http.timeout?)",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{}, {"name": "b", "http": {"url": "http://b"}}]},
+            "spec.consumers[1].http: is not known (did you mean spec.consumers[1].handler.http?)",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"name": "a", "handler": {"url": "http://b"}}]},
+            "spec.consumers[0].handler.url: is not known "
+            "(did you mean spec.consumers[0].handler.http.url?)",
+        ),
+        (
+            meta.PIPELINE,
+            {"database": {"shema": "shop"}},
+            "spec.database.shema: is not known (did you mean spec.database.schema?)",
+        ),
         (meta.PIPELINE, {}, "spec.database: is missing"),
         (
             meta.PIPELINE,
