@@ -37,6 +37,7 @@ from outbox_operator.consumer.processor import Processor
 from outbox_operator.consumer.progress import Letters, Progress
 from outbox_operator.consumer.settings import BY_HAND
 from outbox_operator.consumer.suspects import Suspects
+from outbox_operator.consumer.telling import telling
 from outbox_operator.consumer.traces import (
     Processing,
     TracedHandler,
@@ -348,8 +349,12 @@ async def main(config: ConsumerConfig, around: Around | None = None) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, app.stop)
     with bind(consumer=f"{namespace}/{config.consumer}"):
+        told: contextlib.AbstractAsyncContextManager[None] = contextlib.nullcontext()
+        if config.namespace == BY_HAND:
+            told = telling(app.metrics)
         with Watchdog():
-            await app.run()
+            async with told:
+                await app.run()
         ended = await all_ended()
     if tracer is not None:
         tracer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -41,6 +42,8 @@ class EventTypes:
 
 
 M = TypeVar("M")
+Answered = tuple[str, str]
+"""Outcome, and label of the event type."""
 
 
 class _ByType(Generic[M]):
@@ -67,16 +70,14 @@ class ConsumerMetrics:
         )
         self.registry = metrics.registry
         self._types = types = EventTypes()
-        self.processed = _ByType(
-            metrics.counters(
-                "processed_total",
-                "Events answered: ack, retry, put_off (not now), dead_letter, or unhandled (no "
-                "handler takes them, and `unhandled` is Ack).",
-                "outcome",
-                "event_type",
-            ),
-            types,
+        self._processed = metrics.counters(
+            "processed_total",
+            "Events answered: ack, retry, put_off (not now), dead_letter, or unhandled (no "
+            "handler takes them, and `unhandled` is Ack).",
+            "outcome",
+            "event_type",
         )
+        self.processed = _ByType(self._processed, types)
         self.errors = metrics.counters(
             "errors_total", "Failed connections and refused requests, by reason.", "reason"
         )
@@ -139,10 +140,10 @@ class ConsumerMetrics:
             ),
             types,
         )
-        self.inbox_duplicates = _ByType(
-            inbox.counters("duplicates_total", "Events that were recorded before.", "event_type"),
-            types,
+        self._inbox_duplicates = inbox.counters(
+            "duplicates_total", "Events that were recorded before.", "event_type"
         )
+        self.inbox_duplicates = _ByType(self._inbox_duplicates, types)
         self.inbox_duration = _ByType(
             inbox.distributions(
                 "processing_duration_seconds",
@@ -172,6 +173,13 @@ class ConsumerMetrics:
         """Count an event that the inbox knew."""
         self.duplicates.inc()
         self.inbox_duplicates(event_type).inc()
+
+    def answered(self) -> Counts[Answered]:
+        """Events until now, by outcome and label of their type; `duplicate`: the inbox knew them,
+        so that they are among those that were acknowledged."""
+        found = {(outcome, kind): n for (outcome, kind), n in self._processed.values()}
+        found |= {("duplicate", kind): n for (kind,), n in self._inbox_duplicates.values()}
+        return Counts({one: round(n) for one, n in found.items() if n})
 
     def _of(self, event_type: str) -> _Series:
         """Return what every event touches, looked up once for each type."""

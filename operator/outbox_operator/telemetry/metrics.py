@@ -7,7 +7,7 @@ do not meet.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import (
@@ -43,6 +43,14 @@ class Labelled(Generic[M]):
     def __call__(self, *values: str) -> M:
         """The series of these label values, in the order the labels were declared."""
         return self._metric.labels(*self._identity, *values)
+
+    def values(self) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Label values and value of each series that there is, of counters and gauges."""
+        own = len(self._identity)
+        for family in self._metric.collect():
+            for sample in family.samples:
+                if not sample.name.endswith("_created"):
+                    yield tuple(sample.labels.values())[own:], sample.value
 
 
 class Metrics:

@@ -126,6 +126,7 @@ async def test_sigterm_drains_and_exits_with_0(
     lines = [json.loads(line) for line in logs.splitlines()]
     assert lines[-1]["message"] == "stopped"
     assert {line["role"] for line in lines} == {"consumer"}
+    assert not any("handled" in line["message"] for line in lines), "a pod has metrics for that"
 
 
 async def test_a_stuck_thread_does_not_keep_the_process_from_ending(
@@ -181,14 +182,20 @@ async def test_runs_the_same_by_hand(client: Client, stream_prefix: str, tmp_pat
         sys.executable, "-m", "outbox_operator.cli.main", "consume", "handlers:app",
         "--nats", source.config.jetstream.url, "--stream", stream_prefix, "--ordering", "PerKey",
         cwd=tmp_path, env={**os.environ, "OUTBOX_CONSUMER": source.config.durable},
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    assert consumer.stderr is not None
+    said = list[str]()
     try:
-        await source.settled(1)
+        async with asyncio.timeout(SECONDS):  # the first of a type is said at once
+            while not (said and said[-1].startswith("handled: 1 event (")):
+                said.append(json.loads(await consumer.stderr.readline())["message"])
     finally:
         consumer.terminate()
-        assert await asyncio.wait_for(consumer.wait(), SECONDS) == 0
+        _, rest = await asyncio.wait_for(consumer.communicate(), SECONDS)
+    assert consumer.returncode == 0
     assert (tmp_path / "by-hand").read_text() == "started 3 stopped"
+    assert json.loads(rest.splitlines()[-1])["message"] == f"since the start: {said[-1]}"
 
 
 @pytest.mark.parametrize("wrong", ["durable", "durable of many", "stream"])

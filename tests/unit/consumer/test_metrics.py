@@ -60,3 +60,14 @@ def test_failures_of_a_type_are_there_before_the_first_one() -> None:
             "namespace": "shop", "consumer": "billing", "outcome": outcome, "event_type": "created",
         }  # fmt: skip
         assert metrics.registry.get_sample_value("outbox_consumer_processed_total", labels) == 0
+
+
+def test_what_was_answered_is_told_by_outcome_and_type() -> None:
+    metrics = consumer_metrics()
+    assert metrics.answered() == {}
+    metrics.acknowledged("order.created", 3)
+    metrics.processed("retry", "order.paid").inc()
+    metrics.duplicate("order.created")
+    assert metrics.answered() == {
+        ("ack", "order.created"): 3, ("duplicate", "order.created"): 1, ("retry", "order.paid"): 1,
+    }  # fmt: skip
