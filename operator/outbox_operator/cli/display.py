@@ -6,19 +6,25 @@ import shutil
 from typing import Final
 
 from outbox_operator.cli.cluster.screen import Column, Screen, clean
-from outbox_operator.dev.table import Shown, Table
+from outbox_operator.dev.table import Restarted, Shown, Table
 
 _GO: Final = {"REDELIVERED": 1, "IN STREAM": 1, "PER S": 2}
 """Columns that go where there is no room."""
 
 
 class Display:
-    """Redraws the tables in place on a terminal; elsewhere prints them when they change."""
+    """Redraws the tables in place on a terminal; elsewhere prints them when they change.
+
+    What ends again and again is said there once, and then each time that it has ended twice as
+    often.
+    """
 
     def __init__(self, *, terminal: bool) -> None:
         self.terminal = terminal
         self._shown: Shown = ()
         self._printed = 0
+        self._told: dict[str, int] = {}
+        """How often what ended had done so when that was last said."""
 
     def say(self, line: str) -> None:
         """Print a line, above the tables."""
@@ -26,9 +32,21 @@ class Display:
 
     def show(self, shown: Shown) -> None:
         """Print the tables anew."""
-        if self.terminal or shown != self._shown:
-            self._print([], shown)
+        printed = shown
+        if not self.terminal:
+            shown, ended = _parted(shown)
+            self._told = {one.name: self._told.get(one.name, 0) for one in ended}
+            printed = [*(shown if shown != self._shown else ()), *filter(self._is_due, ended)]
+        if printed:
+            self._print([], printed)
         self._shown = shown
+
+    def _is_due(self, one: Restarted) -> bool:
+        told = self._told[one.name]
+        if told <= one.times < 2 * told:
+            return False
+        self._told[one.name] = one.times
+        return True
 
     def _print(self, said: list[str], shown: Shown) -> None:
         if self.terminal and self._printed:
@@ -46,9 +64,15 @@ class Display:
         return [line[at : at + width] for line in lines for at in range(0, len(line) or 1, width)]
 
 
-def _laid_out(one: Table | str, screen: Screen) -> list[str]:
-    if isinstance(one, str):
-        return screen.wrap(one, hang="  ")
+def _parted(shown: Shown) -> tuple[Shown, list[Restarted]]:
+    """What is shown, without what ended; and that."""
+    ended = [one for one in shown if isinstance(one, Restarted)]
+    return [one for one in shown if not isinstance(one, Restarted)], ended
+
+
+def _laid_out(one: Table | Restarted | str, screen: Screen) -> list[str]:
+    if not isinstance(one, Table):
+        return screen.wrap(one if isinstance(one, str) else one.sentence, hang="  ")
     last = len(one.head) - 1
     columns = [
         Column(head, right=0 < place < last, wraps=place in (0, last), goes=_GO.get(head, 0))

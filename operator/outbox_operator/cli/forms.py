@@ -56,6 +56,10 @@ def refuse_others(
     """
     given = sorted(getattr(args, _GIVEN))
     for option in given:
+        if args.laptop is not None and option in unnamed:
+            raise SpecError(
+                f"{option} is for `outbox {args.verb}` without `dev`, and this is about a laptop"
+            )
         if args.name is None and option in named:
             raise SpecError(f"{option} holds with NAME alone, and none is given")
         if args.name is not None and option in unnamed:

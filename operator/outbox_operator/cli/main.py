@@ -39,7 +39,7 @@ from typing import Final
 
 from outbox_operator import errors
 from outbox_operator.cli import commands
-from outbox_operator.cli.laptop.parser import FOLDER, LaptopParser
+from outbox_operator.cli.laptop.parser import FOLDER, Alone, LaptopParser
 from outbox_operator.cli.passing_on import with_dashes
 from outbox_operator.version import VERSION
 
@@ -221,7 +221,7 @@ def _turn_to_laptop(args: argparse.Namespace, folder: str) -> None:
     """Have a verb ask what `outbox dev` runs in a folder, in place of a cluster.
 
     Raises:
-        SpecError: It is given what is of a cluster, or has to be told which pipeline.
+        SpecError: It is given what is of a cluster, or has to be told a name.
     """
     for name in _OF_A_CLUSTER:
         if getattr(args, name, None) is not None:
@@ -229,10 +229,9 @@ def _turn_to_laptop(args: argparse.Namespace, folder: str) -> None:
     from outbox_operator.cli.laptop.api import Laptop
 
     args.laptop = functools.partial(Laptop.open, Path(folder))
-    if (alone := getattr(args, "alone", None)) is not None:
-        name, kind = alone
-        if getattr(args, name) is None:
-            setattr(args, name, kind(args.laptop().only_pipeline()))
+    alone: Alone | None = getattr(args, "alone", None)
+    if alone is not None and getattr(args, alone.argument) is None:
+        setattr(args, alone.argument, alone.made(args.laptop().only(alone.of)))
 
 
 def _reordered(
@@ -260,11 +259,18 @@ def _beside(name: str, verb: Verb, error: errors.OutboxError) -> str:
     from outbox_operator.cli.cluster.refusals import NotInstalledError
 
     of_a_cluster = (errors.KubernetesError, errors.AccessDeniedError, NotInstalledError)
-    if not isinstance(error, of_a_cluster) or not Path(FOLDER).is_dir():
+    if not isinstance(error, of_a_cluster):
+        return ""
+    asks = f"`outbox {_LAPTOP} {name if verb.laptop is True else 'status'}` asks what"
+    if Path(FOLDER).is_dir():
+        return f"; {asks} `outbox {_LAPTOP}` runs in this folder"
+    from outbox_operator.adapters.kubernetes.login import NoClusterError
+
+    if not isinstance(error, NoClusterError):
         return ""
     return (
-        f"; `outbox {_LAPTOP} {name if verb.laptop is True else 'status'}` asks what "
-        f"`outbox {_LAPTOP}` runs in this folder"
+        f"; without a cluster {asks} `outbox {_LAPTOP} -f FILE` runs: in the folder where that was "
+        f"started (this one has no {FOLDER}), or with its --data FOLDER"
     )
 
 

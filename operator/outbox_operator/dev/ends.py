@@ -59,6 +59,11 @@ def is_loop(ends: Ends | None, now: datetime) -> bool:
     return (now - ends.at).total_seconds() < LOOP_SECONDS
 
 
+def lasts(ends: Ends | None, now: datetime, *, lives: bool) -> bool:
+    """Whether a process lives, and will hardly end at once."""
+    return lives and not is_loop(ends, now)
+
+
 def how(code: int | None) -> str:
     """An exit code as part of a sentence about a process that ended."""
     if code is None:

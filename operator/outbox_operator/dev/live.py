@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -184,7 +185,7 @@ class Live:
                 times=found.times,
                 how=ends.how(found.code),
                 at=clock(format_time(found.at, "milliseconds")),
-                runs=name in self._processes.running,
+                runs=self._runs(name) == "here",
                 last=self._said[name].last if ends.says_why(found.code) else "",
             )
             for name, found in self._processes.ends.items()
@@ -255,9 +256,11 @@ class Live:
         )
 
     def _runs(self, name: str) -> Runs:
-        if name in self._processes.running:
-            return "here"
-        return "ended" if name in self._said else "elsewhere"
+        """What of a process runs; one that lives for moments each time has ended."""
+        if name not in self._said:
+            return "elsewhere"
+        ended, lives = self._processes.ends.get(name), name in self._processes.running
+        return "here" if ends.lasts(ended, datetime.now(UTC), lives=lives) else "ended"
 
     async def _handled_by(self, name: str) -> int | None:
         handled = self._handled.get(name)

@@ -28,10 +28,6 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-Shown = Sequence[Table | str]
-"""What is on the screen: tables, and lines for a person."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restarted:
     """A process that ended by itself.
@@ -40,7 +36,7 @@ class Restarted:
         times: How often.
         how: It did the last time, for example `exit code 1`.
         at: The time then, as a clock shows it.
-        runs: Whether it lives.
+        runs: Whether it lives, and not for moments only.
         last: What it said last that may be why; empty: nothing.
     """
 
@@ -50,6 +46,19 @@ class Restarted:
     at: str
     runs: bool
     last: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in a line for a person."""
+        last = "" if self.times == 1 else ", the last time"
+        ended = f"{often(self.times)}{last} at {self.at}"
+        now = "was started again" if self.runs else "is started again"
+        why = f": {self.last}" if self.last else ""
+        return f"{self.name} ended {ended} ({self.how}) and {now}{why}"
+
+
+Shown = Sequence[Table | Restarted | str]
+"""What is on the screen: tables, what ended, and lines for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +123,10 @@ def render(now: Sample, before: Sample | None, restarts: Sequence[Restarted] = (
     handled = {c.name: c.handled for c in before.consumers} if before else {}
     pipelines = tuple(_pipeline(one, earlier, elapsed) for one in now.pipelines)
     consumers = tuple(_consumer(one, handled, elapsed) for one in now.consumers)
-    shown: list[Table | str] = [Table(_PIPELINE, pipelines)]
+    shown: list[Table | Restarted | str] = [Table(_PIPELINE, pipelines)]
     if consumers:
         shown += ["", Table(_CONSUMER, consumers)]
-    return shown + [_restarted(one) for one in restarts]
-
-
-def _restarted(one: Restarted) -> str:
-    last = "" if one.times == 1 else ", the last time"
-    ended = f"{often(one.times)}{last} at {one.at}"
-    now = "was started again" if one.runs else "is started again"
-    why = f": {one.last}" if one.last else ""
-    return f"{one.name} ended {ended} ({one.how}) and {now}{why}"
+    return [*shown, *restarts]
 
 
 def _pipeline(one: PipelineNumbers, earlier: Mapping[str, int], elapsed: float) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ What may be named is what `kubectl apply -f` takes: a file, a folder, or `-` for
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from outbox_operator.errors import SpecError
 
 STANDARD_INPUT: Final = Path("-")
 _ENDINGS: Final = frozenset((".json", ".yaml", ".yml"))
+_URL: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/|[\w.-]+@[\w.-]+:")
+"""As a path has it, which keeps one slash of two; or as git does, with a user and a host."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -71,8 +74,23 @@ def read(path: Path) -> list[object]:
         text = sys.stdin.read() if path == STANDARD_INPUT else path.read_text("utf-8")
         return list(yaml.load_all(text, Loader=_Loader))
     except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from error
+        raise SpecError(_elsewhere(path) or f"{path}: {error.strerror or error}") from error
     except RecursionError as error:
         raise SpecError(f"{path}: is nested too deep") from error
     except (ValueError, yaml.YAMLError) as error:  # of dates and numbers that are none, too
         raise SpecError(f"{path}: cannot be read as YAML: {error}") from error
+
+
+def _elsewhere(path: Path) -> str | None:
+    """How to fetch what is named by a URL; None: it is a path.
+
+    Nothing of it but the scheme is repeated: the rest may hold a password.
+    """
+    found = _URL.match(str(path))
+    if found is None:
+        return None
+    what = f"a URL ({found['scheme']}:)" if found["scheme"] else "a place of git"
+    return (
+        f"wanted a file, a folder, or - for standard input, found {what}, which is not fetched: "
+        "`curl -fsSL URL | outbox dev -f -`, or `git clone URL` and then `outbox dev -f FOLDER`"
+    )

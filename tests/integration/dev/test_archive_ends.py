@@ -32,7 +32,7 @@ async def test_an_export_that_is_ended_leaves_nothing(dev: Dev) -> None:
         (["--into=x.xlsx"], 2, "--into: wanted a name that ends in"),
         (["--into=x.csv", "--where=-typ=a"], 2, "--where: -typ: wanted one of"),
         (["--into=no/x.csv"], 2, "--into: no/x.csv: No such file or directory"),
-        (["--into=x.csv", "--login-file=none"], 2, "--login-file holds without NAME alone"),
+        (["--into=x.csv", "--login-file=none"], 2, "--login-file is for `outbox archive` without"),
     ):
         done = export(dev, into, *words)
         assert (done.returncode, said in done.stderr) == (code, True), done.stderr

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from outbox_operator.cli.display import Display
-from outbox_operator.dev.table import Shown, Table
+from outbox_operator.dev.table import Restarted, Shown, Table
 
 HEAD = ("CONSUMER", "PENDING", "IN WORK", "REDELIVERED", "HANDLED", "PER S", "DEAD", "")
 WHY = "python handler 'billing:app': no module named 'nothing_of_this_name' in /home/ada/a/shop"
@@ -70,3 +70,35 @@ def test_elsewhere_they_are_whole_and_printed_when_they_change(
     assert capsys.readouterr().out == ""
     display.say("ready after 1.2 s")
     assert capsys.readouterr().out == "ready after 1.2 s\n"
+
+
+def ended(times: int, *, runs: bool = False) -> Restarted:
+    return Restarted(name="relay-a", times=times, how="exit code 2", at="12:00:00", runs=runs)
+
+
+def test_elsewhere_what_ends_again_and_again_is_said_ever_more_seldom(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    display, table = Display(terminal=False), SHOWN[0]
+    for times in range(1, 41):
+        for runs in (False, True):
+            display.show([table, ended(times, runs=runs)])
+    display.show([table])  # it was begun anew
+    display.show([table, ended(1)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines if line.startswith("relay-a")] == [
+        "relay-a ended once at 12:00:00 (exit code 2) and is started again",
+        *(f"relay-a ended {times} times" for times in (2, 4, 8, 16, 32)),
+        "relay-a ended once at 12:00:00 (exit code 2) and is started again",
+    ]
+    assert sum(line.startswith("CONSUMER") for line in lines) == 1, "it did not change"
+
+
+def test_at_a_terminal_it_is_said_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    display = Display(terminal=True)
+    for times in (2, 3):
+        display.show([ended(times, runs=True)])
+        assert ended(times, runs=True).sentence in capsys.readouterr().out

@@ -56,6 +56,8 @@ def test_an_option_of_the_other_form_is_refused(
     said = capsys.readouterr().err
     if not form and of in (NAMED, IN_CLUSTER):
         assert f"archive: {option} holds with NAME alone, and none is given\n" in said
+    elif form == "on a laptop" and of == UNNAMED:
+        assert f"archive: {option} is for `outbox archive` without `dev`, and this is " in said
     elif form and of == UNNAMED:
         assert f"archive: {option} holds without NAME alone, found 'audit'\n" in said
     elif form == "on a laptop" and of == IN_CLUSTER:

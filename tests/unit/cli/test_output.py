@@ -57,7 +57,8 @@ LINES: Final = {
         "consume shop:handle --durable billing --nats nats://127.0.0.1:1 --stream ORDERS",
     ],
     "dev": [
-        "dev", "dev -f none.yaml", "dev -f cut.yaml", "dev -f other.yaml", "dev -f kind.yaml",
+        "dev", "dev -f none.yaml", "dev -f https://forge.example/a.yaml",
+        "dev -f cut.yaml", "dev -f other.yaml", "dev -f kind.yaml",
         "dev -f version.yaml", "dev -f pipeline.yaml", "dev -f good.yaml --nats-url 127.0.0.1",
         "dev -f good.yaml --nats-url shop:secret@nats:4222",
         "dev -f good.yaml --endpoint billing", "dev good.yaml",

@@ -35,7 +35,10 @@ def test_what_ran_for_long_begins_a_row_anew() -> None:
 def test_what_lives_between_two_ends_is_in_a_loop(
     found: Ends | None, seconds: float, loop: bool
 ) -> None:
-    assert ends.is_loop(found, NOW + timedelta(seconds=seconds)) is loop
+    now = NOW + timedelta(seconds=seconds)
+    assert ends.is_loop(found, now) is loop
+    assert ends.lasts(found, now, lives=True) is not loop
+    assert not ends.lasts(found, now, lives=False)
 
 
 @pytest.mark.parametrize(

@@ -69,3 +69,29 @@ def test_merged_mappings_may_say_it_anew(tmp_path: Path) -> None:
         "a": {"x": 1, "y": 1}, "b": {"x": 2, "y": 1}, "c": {"x": 2, "y": 3, 1: 4, "1": 5},
     }  # fmt: skip
     assert second == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        (
+            "https://ada:hunter2@forge.example/shop/raw/pipeline.yaml?token=hunter2",
+            "a URL (https:)",
+        ),
+        ("git+ssh://git@forge.example/hunter2.git", "a URL (git+ssh:)"),
+        ("git@forge.example:hunter2/shop.git", "a place of git"),
+    ],
+)
+def test_what_would_have_to_be_fetched_is_told_how(given: str, what: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        yaml_file.resources([Path(given)])
+    said = refused.value.message
+    assert said.startswith(f"wanted a file, a folder, or - for standard input, found {what}, ")
+    assert "`curl -fsSL URL | outbox dev -f -`, or `git clone URL`" in said
+    assert "hunter2" not in said
+
+
+def test_a_file_that_is_called_so_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("git@forge:a.yaml").write_text("a: 1")
+    assert yaml_file.read(Path("git@forge:a.yaml")) == [{"a": 1}]

@@ -78,6 +78,10 @@ class Credentials:
         return f"Credentials(server={self.server!r})"
 
 
+class NoClusterError(KubernetesError):
+    """Nothing says which cluster is meant, if any is."""
+
+
 async def find(kubeconfig: str | None = None, context: str | None = None) -> Login:
     """The login: of a named file, else `KUBECONFIG`, else the pod's, else `~/.kube/config`.
 
@@ -86,6 +90,7 @@ async def find(kubeconfig: str | None = None, context: str | None = None) -> Log
         context: Of the kubeconfig; None: its current one.
 
     Raises:
+        NoClusterError: There is none, and none is named.
         KubernetesError: There is none that can be used; the message names the file.
     """
     configuration = Configuration()
@@ -96,7 +101,7 @@ async def find(kubeconfig: str | None = None, context: str | None = None) -> Log
         return _of_pod(configuration)
     paths = named or _USER_CONFIG
     try:
-        loader = _loader(paths, context)
+        loader = _loader(paths, context, named=bool(named))
         with _complaints() as heard:
             async with asyncio.timeout(_PLUGIN_SECONDS):
                 await loader.load_and_set(configuration)  # type: ignore[no-untyped-call]
@@ -171,8 +176,13 @@ def _complaints() -> Iterator[list[str]]:
         logger.removeHandler(hearing)
 
 
-def _loader(paths: str, context: str | None) -> KubeConfigLoader:
+def _loader(paths: str, context: str | None, *, named: bool) -> KubeConfigLoader:
     if not any(Path(path).expanduser().exists() for path in paths.split(os.pathsep) if path):
+        if not named:
+            raise NoClusterError(
+                "no access to a Kubernetes cluster: neither --kubeconfig nor KUBECONFIG names a "
+                f"kubeconfig, and there is no {paths}"
+            )
         raise KubernetesError(
             f"no access to a Kubernetes cluster: there is no kubeconfig {paths}; set KUBECONFIG "
             "or --kubeconfig, or run in a pod"

@@ -35,8 +35,6 @@ async def reset(session: Session) -> Report:
     args, target = session.args, session.args.target
     name = target.name
     if target.kind == meta.PIPELINE:
-        if args.consumer is None:
-            raise SpecError(f"which consumer of {name}? --consumer NAME, or evc/NAME")
         name = await _consumer(session, name, args.consumer)
     elif target.kind != meta.CONSUMER:
         raise SpecError("an EventStream is read by consumers: name one, evc/NAME")
@@ -103,11 +101,21 @@ def place(args: Any, consumer: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-async def _consumer(session: Session, pipeline: str, consumer: str) -> str:
-    """The EventConsumer that a name within a pipeline means, or its own name."""
+async def _consumer(session: Session, pipeline: str, consumer: str | None) -> str:
+    """The EventConsumer that a name within a pipeline means, or its own name.
+
+    Raises:
+        SpecError: There is none of that name; or none is given, and it is not a laptop's only one.
+    """
     found = derived.pipelines(await reading.everything(session), session.now())
     one = next((facts for facts in found if facts.name == pipeline), None)
     if one is None:
         there = [facts.name for facts in found]
         raise reading.missing(meta.PIPELINE, pipeline, session.namespace, there)
-    return chosen(list(places(one)), relay=False, consumer=consumer)[0].name
+    if consumer is not None:
+        return chosen(list(places(one)), relay=False, consumer=consumer)[0].name
+    own = one.consumers
+    if session.kube.is_laptop and len(own) == 1:
+        return own[0].resource
+    some = reading.some(facts.name for facts in own)
+    raise SpecError(f"which consumer of {pipeline}? --consumer NAME, or evc/NAME; there is {some}")

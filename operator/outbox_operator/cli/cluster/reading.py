@@ -63,9 +63,14 @@ async def one(session: Session, kind: str, name: str) -> dict[str, Any]:
 
 def missing(kind: str, name: str, namespace: str, there: Iterable[str]) -> NotFoundError:
     """There is no such object; says which there are."""
+    return NotFoundError(f"no {kind} {name!r} in namespace {namespace}; there is {some(there)}")
+
+
+def some(there: Iterable[str]) -> str:
+    """Names that there are, as a sentence has them."""
     names = sorted(there)
-    some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-    return NotFoundError(f"no {kind} {name!r} in namespace {namespace}; there is {some or 'none'}")
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more if names else "none"
 
 
 async def events(session: Session, namespace: str) -> list[dict[str, Any]]:

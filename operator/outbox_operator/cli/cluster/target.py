@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from outbox_operator.api import meta
-from outbox_operator.cli.laptop.parser import ALONE, LaptopParser
+from outbox_operator.cli.laptop.parser import ALONE, Alone, LaptopParser, Named
 
 _WORDS: Final[Mapping[str, str]] = {
     word: kind
@@ -72,15 +72,31 @@ def pipeline(parser: argparse.ArgumentParser, what: str) -> None:
     _one(parser, "name", str, "PIPELINE", what)
 
 
+def archive(parser: argparse.ArgumentParser, what: str, otherwise: str) -> None:
+    """Add the argument that names who keeps an archive, `args.name`.
+
+    Args:
+        parser: Of the verb.
+        what: It is, for the help.
+        otherwise: What the verb is about in a cluster, where it is given no name.
+    """
+    if isinstance(parser, LaptopParser):
+        _one(parser, "name", str, "NAME", what, of="archive")
+    else:
+        help_ = f"{what} (default: {otherwise})"
+        parser.add_argument("name", nargs="?", metavar="NAME", help=help_)
+
+
 def _one(
     parser: argparse.ArgumentParser,
     name: str,
-    kind: Callable[[str], Target | str],
+    made: Callable[[str], Target | str],
     shown: str,
     what: str,
+    of: Named = "pipeline",
 ) -> None:
     if isinstance(parser, LaptopParser):
-        parser.add_argument(name, nargs="?", type=kind, metavar=shown, help=f"{what}{ALONE}")
-        parser.set_defaults(alone=(name, kind))
+        parser.add_argument(name, nargs="?", type=made, metavar=shown, help=f"{what}{ALONE}")
+        parser.set_defaults(alone=Alone(name, of, made))
     else:
-        parser.add_argument(name, type=kind, metavar=shown, help=what)
+        parser.add_argument(name, type=made, metavar=shown, help=what)

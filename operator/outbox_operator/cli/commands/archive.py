@@ -10,7 +10,7 @@ import asyncio
 from typing import Final
 
 from outbox_operator.cli import forms, pod_options
-from outbox_operator.cli.cluster import options
+from outbox_operator.cli.cluster import options, target
 from outbox_operator.errors import NotSupportedError
 
 HELP: Final = "keep the events of a stream in PostgreSQL: tables, writer, seals, an API"
@@ -57,12 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name of an EventConsumer it does so in a pod of the cluster, with your right to make one.",
     )
     forms.note(verify)
-    verify.add_argument(
-        "name",
-        nargs="?",
-        metavar="NAME",
-        help="of an EventConsumer with handler.archive (default: the archive of the configuration)",
-    )
+    of_configuration = "the archive of the configuration"
+    target.archive(verify, "of an EventConsumer with handler.archive", of_configuration)
     verify.add_argument(
         "--login-secret",
         metavar="SECRET",
@@ -103,12 +99,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "one moment, with a login that reads. In a cluster the archive's API does so.",
     )
     forms.note(export)
-    export.add_argument(
-        "name",
-        nargs="?",
-        metavar="NAME",
-        help="of an EventConsumer with handler.archive that `outbox dev` runs (default: the "
-        "archive of the configuration)",
+    target.archive(
+        export, "of an EventConsumer with handler.archive that `outbox dev` runs", of_configuration
     )
     export.add_argument(
         "--into", metavar="FILE", required=True,
@@ -173,8 +165,7 @@ def run(args: argparse.Namespace) -> int:
         return session.run(args, works[args.archive])
     if getattr(args, "laptop", None) is not None:
         raise NotSupportedError(
-            "on a laptop there are archive verify NAME and archive export NAME; the rest is done "
-            "there"
+            "on a laptop there are archive verify and archive export; the rest is done there"
         )
     if args.archive == "serve":
         return _serve(args)

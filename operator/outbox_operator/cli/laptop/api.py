@@ -20,6 +20,7 @@ from outbox_operator.api import meta
 from outbox_operator.cli import endings
 from outbox_operator.cli.laptop import logs, looking, objects
 from outbox_operator.cli.laptop.looking import Servers
+from outbox_operator.cli.laptop.parser import Named
 from outbox_operator.cli.laptop.statuses import Status
 from outbox_operator.dev import applied, locks, manifest
 from outbox_operator.dev.manifest import Resources
@@ -31,6 +32,7 @@ from outbox_operator.dev.servers import (
     REDIS_URL_FILE,
 )
 from outbox_operator.errors import KubernetesError, NotSupportedError, SpecError
+from outbox_operator.plan.archives import archive_of
 from outbox_operator.wire.config import CONFIG_PATH_ENV
 
 if TYPE_CHECKING:
@@ -69,9 +71,11 @@ class Laptop:
         except OSError as error:
             if locks.is_taken(folder / LOCK_FILE):
                 raise SpecError(f"{_away(folder)}: again when it shows its table") from error
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise SpecError(f"{path}: {error.strerror or error}") from error
             raise SpecError(
-                f"{error.filename}: {error.strerror or error}; `outbox dev -f FILE` makes it, in "
-                "this folder or with --data FOLDER"
+                f"`outbox dev -f FILE` has not run with folder {folder.absolute()}: start it here, "
+                "go to the folder where it was started, or give its --data FOLDER"
             ) from error
         except ValueError as error:
             raise SpecError(f"{path}: is not JSON; start `outbox dev` again") from error
@@ -98,18 +102,22 @@ class Laptop:
         first = next(objects.bodies(self._resources), None)
         return None if first is None else str(first["metadata"]["namespace"])
 
-    def only_pipeline(self) -> str:
-        """The name of the pipeline for a verb that was given none.
+    def only(self, what: Named) -> str:
+        """The name of the only one that there is, for a verb that was given none.
 
         Raises:
             SpecError: There are several, or there is none.
         """
-        names = sorted(one.meta.name for one in self._resources.pipelines)
+        resources, kind = self._resources, "OutboxPipeline"
+        names = sorted(one.meta.name for one in resources.pipelines)
+        if what == "archive":
+            archives = (one for one in resources.consumers if archive_of(one.spec) is not None)
+            names, kind = sorted(one.meta.name for one in archives), "archive of an EventConsumer"
         if len(names) == 1:
             return names[0]
         if not names:
-            raise SpecError(f"{self.context}: no OutboxPipeline is among what it runs")
-        raise SpecError(f"which pipeline? There are {', '.join(names)}: name one of them")
+            raise SpecError(f"{self.context}: no {kind} is among what it runs")
+        raise SpecError(f"which {what}? There are {', '.join(names)}: name one of them")
 
     async def get(self, ref: Ref) -> dict[str, Any] | None:
         """An object; None: there is none."""

@@ -14,7 +14,7 @@ from outbox_operator.api.v1alpha1.consumer import DurableState, EventConsumerSta
 from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.redis import RedisState
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus, StreamState
-from outbox_operator.dev.ends import Ends, how, is_loop, often
+from outbox_operator.dev.ends import Ends, how, lasts, often
 from outbox_operator.dev.runs import Run
 from outbox_operator.errors import OutboxError
 from outbox_operator.plan.amounts import span
@@ -143,7 +143,7 @@ def _process(kind: ConditionType, name: str, run: Run, now: datetime) -> Part:
     if not run.lives and run.ends is None:
         text = f"process {name} does not run: is `outbox dev` running?"
         return waiting(kind, Reason.PODS_NOT_READY, text)
-    if not run.lives or is_loop(run.ends, now):
+    if not lasts(run.ends, now, lives=run.lives):
         text = f"process {name} {ended}; `outbox dev` starts it again each time"
         return waiting(kind, Reason.CRASH_LOOP_BACK_OFF, text)
     behind = f"; it {ended}" if ended else ""

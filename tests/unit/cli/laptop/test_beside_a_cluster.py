@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from outbox_operator.cli import main as cli
 from support.cli import CommandLine
 from support.ports import free_port
 from support.waiting import SECONDS
@@ -87,3 +88,20 @@ def test_what_is_wrong_with_the_command_stays_as_it_is(
     answer = CommandLine(tmp_path / "none").run("reset", "orders", columns=None)
     assert answer.code == 2
     assert "outbox dev" not in answer.err
+
+
+@pytest.mark.parametrize("verb", ["status", "doctor", "version"])
+def test_where_there_is_neither_all_that_was_looked_for_is_named(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main([verb]) == 1
+    assert capsys.readouterr().err == (
+        f"outbox {verb}: no access to a Kubernetes cluster: neither --kubeconfig nor KUBECONFIG "
+        "names a kubeconfig, and there is no ~/.kube/config; without a cluster `outbox dev status` "
+        "asks what `outbox dev -f FILE` runs: in the folder where that was started (this one has "
+        "no .outbox-dev), or with its --data FOLDER\n"
+    )

@@ -1,4 +1,4 @@
-"""Which pipeline a verb is about that is given no name."""
+"""Which pipeline, archive or consumer a verb is about that is given no name."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ STREAM = {
 }  # fmt: skip
 VERBS = (
     "logs", "verify", "replay --all", "reset --consumer billing --to-start --yes",
+    "reset --to-start --yes",
     "rebase --all", "psql", "nats", "dlq replay --all", "dlq purge --all --yes",
 )  # fmt: skip
 
@@ -31,6 +32,20 @@ def said(folder: Path, documents: list[Any], line: str) -> tuple[int, str]:
     (folder / "resources.json").write_text(json.dumps(documents))
     answer = CommandLine.of_laptop(folder).run(*line.split(), columns=None)
     return answer.code, answer.err
+
+
+ARCHIVE: dict[str, Any] = {
+    "connectionSecretRef": {"name": "audit"}, "retention": [{"name": "default", "keep": "90d"}],
+}  # fmt: skip
+AUDIT = {"name": "audit", "handler": {"archive": ARCHIVE}}
+ARCHIVES = ("archive export --into a.csv", "archive verify")
+
+
+def with_consumers(*more: dict[str, Any]) -> dict[str, Any]:
+    """The pipeline with further consumers."""
+    found: dict[str, Any] = json.loads(json.dumps(PIPELINE))
+    found["spec"]["consumers"] += more
+    return found
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -51,7 +66,7 @@ def test_of_several_one_is_named(tmp_path: Path, verb: str) -> None:
 
 def test_a_folder_that_is_being_made_is_told_from_none(tmp_path: Path) -> None:
     laptop = CommandLine.of_laptop(tmp_path)
-    assert "`outbox dev -f FILE` makes it" in laptop.run("status", columns=None).err
+    assert "`outbox dev -f FILE` has not run with" in laptop.run("status", columns=None).err
     lock = locks.FileLock(tmp_path / LOCK_FILE)
     assert lock.take()
     try:
@@ -66,3 +81,39 @@ def test_where_there_is_none_that_is_said(tmp_path: Path) -> None:
     code, error = said(tmp_path, [STREAM], "verify")
     assert code == 2
     assert error.endswith(": no OutboxPipeline is among what it runs\n")
+
+
+@pytest.mark.parametrize("verb", ARCHIVES)
+def test_the_only_archive_need_not_be_named(tmp_path: Path, verb: str) -> None:
+    code, error = said(tmp_path, [with_consumers(AUDIT)], verb)
+    away = f"outbox dev archive: `outbox dev` does not run with folder {tmp_path}\n"
+    assert (code, error) == (1, away)
+
+
+@pytest.mark.parametrize("verb", ARCHIVES)
+@pytest.mark.parametrize(
+    ("archives", "end"),
+    [
+        ([], ": no archive of an EventConsumer is among what it runs\n"),
+        (["audit", "ledger"], "which archive? There are orders-audit, orders-ledger: name one of "
+         "them\n"),
+    ],
+)  # fmt: skip
+def test_of_several_archives_one_is_named(
+    tmp_path: Path, verb: str, archives: list[str], end: str
+) -> None:
+    consumers = [
+        {"name": name, "handler": {"archive": {**ARCHIVE, "schema": name}}} for name in archives
+    ]
+    code, error = said(tmp_path, [with_consumers(*consumers)], verb)
+    assert code == 2
+    assert error.endswith(end)
+
+
+def test_of_several_consumers_one_is_named(tmp_path: Path) -> None:
+    found = said(tmp_path, [with_consumers(AUDIT)], "reset --to-start --yes")
+    assert found == (
+        2,
+        "outbox dev reset: which consumer of orders? --consumer NAME, or evc/NAME; there is audit, "
+        "billing\n",
+    )
