@@ -86,3 +86,35 @@ def test_each_example_says_how_it_is_run() -> None:
 )
 def test_what_is_no_shell_is_found(tmp_path: Path, text: str) -> None:
     assert list(run(tmp_path, {"page:1": text, "page:2": "kubectl get pods"})) == ["page:1"]
+
+
+_COMMENT: Final = re.compile(r"(?:^|\s)#(?:\s|$)")
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def with_comments(text: str) -> list[str]:
+    """Lines that have what a shell takes for a comment."""
+    return [line for line in text.splitlines() if _COMMENT.search(_QUOTED.sub("''", line))]
+
+
+def test_nothing_is_to_be_typed_that_zsh_takes_for_arguments() -> None:
+    """At its prompt zsh, the shell of macOS, knows no comments: they belong into the prose."""
+    found = {
+        f"{page.relative_to(ROOT)}:{line}": lines
+        for page in pages()
+        for line, text in shown(page)
+        if (lines := with_comments(text))
+    }
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("text", "has_one"),
+    [
+        ("outbox dev status   # all", True),
+        ("ls\n# then", True),
+        ("echo 'a # b' \"c # d\" e#f $# ${#a}", False),
+    ],
+)
+def test_a_comment_is_told_from_what_looks_like_one(text: str, has_one: bool) -> None:
+    assert bool(with_comments(text)) is has_one

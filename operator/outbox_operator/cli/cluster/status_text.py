@@ -198,7 +198,8 @@ def _archive(archive: ArchiveFacts, now: datetime) -> str:
     parts = [f"about {counted(archive.rows, 'event')}", complete]
     if archive.gaps:
         parts.append(counted(archive.gaps, "gap"))
-    parts.append("not sealed" if archive.last_seal is None else counted(archive.last_seal, "seal"))
+    seals = "no seal" if archive.last_seal is None else counted(archive.last_seal, "seal")
+    parts.append(f"{seals} against tampering")
     if archive.backfilling:
         parts.append("rows of the outbox on their way")
     return f"{', '.join(parts)}; read {ago(archive.sampled_at, now)}"
