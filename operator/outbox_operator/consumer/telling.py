@@ -1,6 +1,6 @@
 """What a consumer that a person runs by hand says of its work: sums, every few seconds.
 
-They are read from its metrics, beside the work. A pod says no more than these: who runs many looks
+They are read from its metrics, beside the work. A pod says nothing of it: who runs many looks
 at their metrics, and a line for each event would cost more than most handlers.
 """
 
