@@ -35,9 +35,11 @@ def rates(consumer: Figures) -> str:
     found, cpu, rss = (
         consumer[name] for name in ("consume_events_per_s", "cpu_us_per_event", "peak_rss_mb")
     )
+    database = consumer.get("postgres_us_per_event", {})
     rows = [
         (
             words, count(found[way]), f"{cpu[way]:.1f}", f"{found[way] * cpu[way] / 1e4:.0f}",
+            f"{database[way]:.0f}" if way in database and "inbox" in way else "",
             f"{rss[way]:.0f}",
         )
         for way, words in _WAYS.items()
@@ -45,24 +47,36 @@ def rates(consumer: Figures) -> str:
     return (
         f"One process, events of {consumer['payload_bytes']} bytes; median of "
         f"{consumer['rounds']} rounds.\n\n"
-        + table(["", "events/s", "CPU, µs an event", "% of a core", "peak RSS, MB"], rows)
+        + table(
+            ["", "events/s", "CPU, µs an event", "% of a core", "PostgreSQL, µs an event",
+             "peak RSS, MB"],
+            rows,
+        )
         + "\n`nats bench js fetch` with explicit acknowledgements takes "
         f"{count(consumer['nats_bench_js_fetch'])} messages/s from the same stream and handles "
         f"nothing; the empty handler is at {consumer['ratio_to_nats_bench']:.2f} of that.\n"
         + _beside(consumer)
-    )
+    )  # fmt: skip
 
 
 def _beside(consumer: Figures) -> str:
     """What inbox and requests are measured against, once it was."""
     if "bare_writes" not in consumer:
         return ""
+    inbox = ""
+    if database := consumer.get("postgres_us_per_event"):
+        cores = consumer["conditions"]["cores"]
+        both = consumer["cpu_us_per_event"]["inbox"] + database["inbox"]
+        inbox = (
+            f" Runtime and PostgreSQL need {both:.0f} µs for it, which {cores} cores have "
+            f"{count(cores / both * 1e6)} times a second."
+        )
     request = 1e6 / consumer["bare_requests"]
     least = request + consumer["cpu_us_per_event"]["empty"]
     return (
         "\n`pgbench` with 16 clients, which writes the same two rows in each transaction and no "
         f"more, makes {count(consumer['bare_writes'])}/s: an inbox event is at "
-        f"{consumer['ratio_to_bare_writes']:.2f} of that. A plain aiohttp client posts "
+        f"{consumer['ratio_to_bare_writes']:.2f} of that.{inbox} A plain aiohttp client posts "
         f"{count(consumer['bare_requests'])} requests/s to the same receiver: the runtime is at "
         f"{consumer['ratio_to_bare_requests']:.2f} of that. Such a request takes {request:.0f} µs "
         "of its core, and reading and acknowledging an event what the empty handler takes: "

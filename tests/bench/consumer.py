@@ -30,7 +30,7 @@ import asyncpg
 from bench import consumer_soak, yardsticks
 from bench.bed import POSTGRES_SETTINGS, create_stream
 from bench.conditions import conditions
-from bench.measuring import cpu_seconds, median, peak_rss_mb
+from bench.measuring import cpu_seconds, family_cpu_seconds, median, peak_rss_mb
 from bench.nats_bench import program
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.adapters.postgres.inbox import InboxStore, Record
@@ -103,6 +103,7 @@ class Stage:
 
     options: argparse.Namespace
     folder: Path
+    postgres: PostgresServer
     nats: NatsServer
     client: WireClient
     url: str
@@ -164,18 +165,22 @@ class Stage:
             "--config", str(file), "--log-level", "error", cwd=self.folder,
         )  # fmt: skip
         try:
-            begun = ended = (0.0, 0, 0.0)
+            begun = ended = (0.0, 0, 0.0, 0.0)
             while ended[1] < events:
                 if process.returncode is not None:
                     raise SystemExit("outbox consume ended")
                 await asyncio.sleep(0.02)
-                ended = (time.perf_counter(), await self.floor(), cpu_seconds(process.pid))
+                ended = (
+                    time.perf_counter(), await self.floor(), cpu_seconds(process.pid),
+                    family_cpu_seconds(self.postgres.pid),
+                )  # fmt: skip
                 if begun[1] < events * _SKIPPED:
                     begun = ended
             handled = ended[1] - begun[1]
             return {
                 "rate": handled / (ended[0] - begun[0]),
                 "cpu_us": (ended[2] - begun[2]) / handled * 1e6,
+                "postgres_us": (ended[3] - begun[3]) / handled * 1e6,
                 "peak_rss_mb": peak_rss_mb(process.pid),
             }
         finally:
@@ -271,6 +276,9 @@ async def rates(stage: Stage) -> dict[str, Any]:
         "cpu_us_per_event": {
             name: median([one["cpu_us"] for one in runs], 1) for name, runs in found.items()
         },
+        "postgres_us_per_event": {
+            name: median([one["postgres_us"] for one in runs], 1) for name, runs in found.items()
+        },
         "peak_rss_mb": {
             name: max(one["peak_rss_mb"] for one in runs) for name, runs in found.items()
         },
@@ -358,7 +366,7 @@ async def prepare(
         namespace="bench", consumer="bench", nats=NatsConfig(url=nats.url), stream=STREAM,
         durable=DURABLE, health_port=0,
     )  # fmt: skip
-    return Stage(options, folder, nats, client, url, config)
+    return Stage(options, folder, postgres, nats, client, url, config)
 
 
 def main() -> None:

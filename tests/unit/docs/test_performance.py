@@ -132,6 +132,7 @@ def test_consumers_and_library_are_shown() -> None:
         "nats_bench_js_fetch": 72_000,
         "ratio_to_nats_bench": 0.63,
         "bare_writes": 8_123, "ratio_to_bare_writes": 0.51,
+        "conditions": {"cores": 2}, "postgres_us_per_event": dict.fromkeys(ways, 380.0),
         "bare_requests": 9_234, "ratio_to_bare_requests": 0.82,
         "duplicates": {"rows": 500_000, "p50_ms": 0.4, "p99_ms": 0.8},
         "client": {
@@ -158,6 +159,7 @@ def test_consumers_and_library_are_shown() -> None:
         "0.8 ms",
         "9,876",
         "600,123 / 600,123",
+        "need 400 µs for it, which 2 cores have 5,000 times a second",
     ):
         assert found in page
 
