@@ -100,7 +100,9 @@ def render(
         _Block("redis_soak", lambda: handling.soak(redis["redis"]["soak"]), ("redis_soak",)),
     )  # fmt: skip
     on_redis = {f"redis_{part}": one for part, one in redis.get("redis", {}).items()}
-    found = {**on_redis, **dev, **archive, **consumer, **peers, **relay}
+    found = {**on_redis, **dev, **archive, **consumer, **peers}
+    found.pop("conditions", None)  # the page says those of the relay's figures
+    found |= relay
     texts = {}
     for block in blocks:
         missing = [part for part in block.needs if part not in found]
