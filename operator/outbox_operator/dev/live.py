@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
+from outbox_operator.adapters.nats.letter_counts import LetterCounts
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
 from outbox_operator.aio import wait
 from outbox_operator.api.resource import Consumer
@@ -32,7 +33,6 @@ from outbox_operator.dev.table import (
     render,
 )
 from outbox_operator.errors import OutboxError
-from outbox_operator.plan.jetstream.stream_config import dead_letter_name, dead_letter_prefix
 from outbox_operator.plan.names import durable_name
 from outbox_operator.plan.passes.source import any_source_in
 from outbox_operator.plan.sources import RedisSource
@@ -74,6 +74,7 @@ class Live:
         self._stop = stop
         self._say = say
         self._show = show
+        self._letter_counts = LetterCounts()
         self._said = {name: self._new(name) for name in processes.ends}
         self._handled = {name: counts.Handled() for name in processes.ends}
 
@@ -271,10 +272,11 @@ class Live:
         return handled.total if metrics is None else handled.said(counts.acknowledged(metrics))
 
     async def _letters(self, streams: JetStreamAdmin, consumer: Consumer) -> int:
-        """Of a consumer in JetStream."""
-        stream = self.resources.source_of(consumer)
-        spec = stream.spec
-        if spec.redis is not None or spec.deadLetter is None:
+        """Of a consumer in JetStream; what the server gave up on is one of them from here on."""
+        source = any_source_in(consumer, self.resources.source_of(consumer))
+        if isinstance(source, RedisSource):
             return 0
-        subject = f"{dead_letter_prefix(spec)}.{durable_name(consumer)}"
-        return await streams.subject_message_count(dead_letter_name(spec), subject) or 0
+        seen = await self._letter_counts.look(consumer, source, streams)
+        if isinstance(seen.count, OutboxError):
+            raise seen.count
+        return seen.count or 0

@@ -1,7 +1,8 @@
 """The dead letters of a stream: list, show, replay and purge them, and collect new ones.
 
-Called by the controller, which collects what the server gave up on, and by the command line. Reads
-messages by their sequence, because a reader's durable consumer would be one thing more to own.
+Called by the controller and `outbox dev`, which collect what the server gave up on, and by the
+command line. Reads messages by their sequence, because a reader's durable consumer would be one
+thing more to own.
 """
 
 from __future__ import annotations

@@ -8,15 +8,11 @@ from datetime import UTC, datetime
 from outbox_operator.adapters.execute import execute
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.auth import NatsAuth
+from outbox_operator.adapters.nats.letter_counts import NO_LETTERS, LetterCounts, LettersSeen
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer
 from outbox_operator.controller.reconcile.context import Context
 from outbox_operator.controller.reconcile.jetstream import Seen, connect, look_back, sight_of
-from outbox_operator.controller.reconcile.letter_counts import (
-    NO_LETTERS,
-    LetterCounts,
-    LettersSeen,
-)
 from outbox_operator.controller.reconcile.oldest_unread import OldestUnread
 from outbox_operator.controller.reconcile.outside import (
     JetStreamPlace,

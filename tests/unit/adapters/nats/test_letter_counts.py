@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from outbox_operator.controller.reconcile.letter_counts import LetterCounts, LettersSeen
+from outbox_operator.adapters.nats.letter_counts import LetterCounts, LettersSeen
 from outbox_operator.plan.jetstream.streams import ObservedStream
 
 SOURCE = cast(Any, SimpleNamespace(stream="S", dead_letter_stream="D", dead_letter_prefix="dlq.S"))

@@ -1,6 +1,7 @@
 """How many dead letters there are for a durable consumer: counted anew when their stream changed.
 
-What the server gave up on is taken in before: its word of that is in the same stream.
+Called by the controller and `outbox dev`. What the server gave up on is taken in before: its word
+of that is in the same stream.
 """
 
 from __future__ import annotations
