@@ -18,17 +18,24 @@ from typing import Any, Final, Literal, get_args
 
 from outbox_operator import aio
 from outbox_operator.consumer import error_text
-from outbox_operator.consumer.handlers import binding, callables, deadline, hooks, signatures
+from outbox_operator.consumer.handlers import (
+    binding,
+    callables,
+    deadline,
+    hooks,
+    outcomes,
+    signatures,
+    unawaited,
+)
 from outbox_operator.consumer.handlers.dependencies import Dependencies
 from outbox_operator.consumer.handlers.middleware import Call, chained
 from outbox_operator.consumer.handlers.notes import explain
 from outbox_operator.consumer.handlers.registry import Handlers, Route
-from outbox_operator.consumer.handlers.retry import Retry, leaves
+from outbox_operator.consumer.handlers.retry import Retry
 from outbox_operator.consumer.handlers.threads import Threads
 from outbox_operator.consumer.handlers.types import (
     ACK,
     IGNORED,
-    Ack,
     Context,
     DeadLetter,
     LeftBehind,
@@ -53,6 +60,8 @@ _REMEMBERED_TYPES: Final = 10_000
 class _Call:
     """How a route is called."""
 
+    name: str
+    """For messages: with its pattern, and where it is written."""
     bound: Callable[..., Any]
     is_async: bool
     takes: Set[type]
@@ -124,6 +133,7 @@ class PythonHandler:
         _check_declared(route, signature, name)
         bind = binding.bind if route.batch is None else binding.bind_batch
         call = _Call(
+            f"{name}{callables.place(route.function)}",
             bind(signature, name, self._dependencies),
             signature.is_async,
             binding.takes(signature),
@@ -243,7 +253,7 @@ class PythonHandler:
         if call.batch is not None:
             return (await self.handle_batch([event], context))[0]
         answer = await self._within(call, event, context)
-        return ACK if answer is None else self._read(answer)
+        return ACK if answer is None else outcomes.read(answer, call.name)
 
     async def handle_batch(
         self, events: Sequence[ReceivedEvent], context: Context
@@ -256,8 +266,8 @@ class PythonHandler:
         if answer is None:
             return [ACK] * len(events)
         if isinstance(answer, Sequence) and len(answer) == len(events):
-            return [ACK if one is None else self._read(one) for one in answer]
-        return [self._read(answer)] * len(events)
+            return [ACK if one is None else outcomes.read(one, call.name) for one in answer]
+        return [outcomes.read(answer, call.name)] * len(events)
 
     def _call_of(self, event_type: str) -> _Call | None:
         try:
@@ -284,29 +294,21 @@ class PythonHandler:
             return IGNORED
         return Unhandled(f"{self._path} has no handler for events of type {event_type!r}")
 
-    def _read(self, answer: object) -> Outcome:
-        """Return what an answer means. One that means nothing is a dead letter: the function ran,
-        and would do again what it did if the event came again."""
-        if isinstance(answer, Ack | RetryAfter | DeadLetter):
-            return answer
-        for kind in (Ack, RetryAfter, DeadLetter):
-            if answer is kind:
-                return kind()
-        return DeadLetter(
-            f"{self._path} returned {type(answer).__name__}, which is no answer; return None, "
-            "Ack(), RetryAfter() or DeadLetter(), a batch handler also a list with one of them "
-            "for each event"
-        )
-
     async def _within(self, call: _Call, given: Any, context: Context) -> object:
         """Return the function's answer, or what follows when there is none in time."""
         started, asked_before = time.monotonic(), aio.cancellations()
         context.deadline = started + call.timeout
+        thrown_away = unawaited.noted()
         try:
             if call.is_async:
-                return await deadline.bounded(call.bound(given, context), context)
-            context.connection = None  # type: ignore[assignment] # it belongs to the event loop
-            return await deadline.bounded(self._in_thread(call, given, context), context)
+                runs = call.bound(given, context)
+            else:
+                context.connection = None  # type: ignore[assignment] # it belongs to the event loop
+                runs = self._in_thread(call, given, context)
+            answer = await deadline.bounded(runs, context)
+            if thrown_away and not isinstance(answer, RetryAfter | DeadLetter):
+                return RetryAfter(reason=thrown_away[0])
+            return answer
         except deadline.TooLateError as late:
             return self._too_late(call, context.deadline - started, late)
         except (RetryAfter, DeadLetter) as answer:
@@ -316,7 +318,7 @@ class PythonHandler:
         except Exception as error:
             events = [given] if call.batch is None else given
             explain(error, context, events, call.takes)
-            answered = _answered(error, call.retry)
+            answered = outcomes.of_error(error, call.retry)
             if answered is None:
                 raise
             return answered
@@ -358,23 +360,6 @@ class PythonHandler:
 def failure(error: BaseException) -> RetryAfter:
     """Return the failed delivery that an exception of a handler is."""
     return caused(RetryAfter(reason=error_text.describe(error)), error)
-
-
-def _answered(error: Exception, retry: Retry | None) -> Outcome | None:
-    """Return what an exception stands for, if it is no failure like any other."""
-    if isinstance(error, ExceptionGroup):  # what a TaskGroup makes of an answer that is raised
-        answers = [one for one in leaves(error) if isinstance(one, RetryAfter | DeadLetter)]
-        if len(answers) == len(list(leaves(error))):
-            dead = (one for one in answers if isinstance(one, DeadLetter))
-            return next(dead, answers[0]).with_traceback(None)
-    if retry is None:
-        return None
-    why, delay = error_text.describe(error), retry.delay(error)
-    if retry.gives_up(error):
-        return caused(DeadLetter(why), error)
-    answer = RetryAfter(delay, why)
-    answer.retry = retry
-    return caused(answer, error)
 
 
 def _check_declared(route: Route, signature: signatures.Signature, name: str) -> None:

@@ -11,6 +11,7 @@ import decimal
 import inspect
 import json
 import os
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,42 @@ async def test_objects_with_an_async_call_are_async() -> None:
 async def test_an_answer_that_means_nothing_is_no_reason_to_do_it_again() -> None:
     outcome = await ask(lambda event, context: True)
     assert isinstance(outcome, DeadLetter)
-    assert outcome.reason.startswith("shop:handle returned bool, which is no answer; return None")
+    said = re.fullmatch(
+        r"shop:handle at tests/\S+/test_python\.py:\d+ returned bool, which is no answer; (.*)",
+        outcome.reason,
+    )
+    assert said is not None
+    assert said[1].startswith("return None, Ack()")
     assert await ask(lambda event, context: RetryAfter) == RetryAfter()
     assert await ask(lambda event, context: Ack) == Ack()
+
+
+async def test_a_coroutine_for_an_answer_is_told_to_be_awaited() -> None:
+    """By one of many handlers of a module: named with its type and its place."""
+    app = Handlers()
+
+    @app.handler("order.created")
+    async def handle(event: ReceivedEvent) -> Any:
+        return asyncio.sleep(0)
+
+    @app.batch("order.>", size=2)
+    async def handle_all(events: list[ReceivedEvent]) -> Any:
+        return [None, asyncio.sleep(0)]
+
+    handler = PythonHandler("shop:app", app, timeout=5.0, threads=1)
+    outcome = await handler.handle(EVENT, CONTEXT)
+    line = handle.__code__.co_firstlineno
+    assert isinstance(outcome, DeadLetter)
+    assert outcome.reason.startswith("shop:app (order.created) at tests/")
+    assert outcome.reason.endswith(
+        f"/test_python.py:{line} returned the coroutine 'sleep', of which nothing ran: write await "
+        "behind return"
+    )
+    event = dataclasses.replace(EVENT, type="order.paid")
+    first, second = await handler.handle_batch([event, event], CONTEXT)
+    assert first == Ack()
+    assert isinstance(second, DeadLetter)
+    assert "(order.>) at " in second.reason
 
 
 async def test_a_hanging_function_is_cancelled() -> None:

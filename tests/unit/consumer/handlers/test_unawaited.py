@@ -1,0 +1,115 @@
+"""A coroutine that a handler throws away has not run: its event is not handled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from outbox_operator.consumer import DeadLetter, Handlers, ReceivedEvent
+from outbox_operator.testing.handlers import RunningHandlers
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+kept: list[Any] = []
+
+
+async def helper(event: ReceivedEvent) -> None:
+    await asyncio.sleep(0)
+
+
+async def in_a_statement(event: ReceivedEvent) -> None:
+    helper(event)  # type: ignore[unused-coroutine]
+
+
+async def behind_an_await(event: ReceivedEvent) -> None:
+    await asyncio.sleep(0)
+    asyncio.sleep(1)  # type: ignore[unused-coroutine]
+
+
+async def at_its_end(event: ReceivedEvent) -> None:
+    left = helper(event)
+    assert left is not None
+
+
+async def further_inside(event: ReceivedEvent) -> None:
+    await in_a_statement(event)
+
+
+async def in_a_task(event: ReceivedEvent) -> None:
+    await asyncio.create_task(in_a_statement(event))
+
+
+def in_a_thread(event: ReceivedEvent) -> None:
+    helper(event)  # type: ignore[unused-coroutine]
+
+
+async def awaited(event: ReceivedEvent) -> None:
+    await asyncio.gather(helper(event), helper(event))
+    helper(event).close()
+
+
+async def of_another(event: ReceivedEvent) -> None:
+    """What the garbage collector throws away in a call need not be of this one."""
+    gc.collect()
+
+
+async def given_up(event: ReceivedEvent) -> None:
+    helper(event)  # type: ignore[unused-coroutine]
+    raise DeadLetter("given up")
+
+
+async def deliver(function: Callable[[ReceivedEvent], Awaitable[None] | None]) -> tuple[str, str]:
+    app = Handlers()
+    app.handler("a")(function)
+    async with RunningHandlers(app) as handlers:
+        handled = await handlers.deliver("a")
+    return handled.end, handled.reason
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "place"),
+    [
+        (in_a_statement, "helper", " at "),
+        (behind_an_await, "sleep", " at "),
+        (at_its_end, "helper", "; nothing"),
+        (further_inside, "helper", " at "),
+        (in_a_task, "helper", " at "),
+        (in_a_thread, "helper", " at "),
+    ],
+)
+async def test_what_a_call_threw_away_fails_it(function: Any, name: str, place: str) -> None:
+    end, reason = await deliver(function)
+    assert end == "retry"
+    assert reason.startswith(f"a coroutine was never awaited: '{name}'{place}")
+    assert place != " at " or "/test_unawaited.py:" in reason
+
+
+async def test_only_of_its_own_call() -> None:
+    """Certain, or not said: the next call, one beside it, and what is collected are others'."""
+    assert await deliver(awaited) == ("ack", "")
+    await deliver(in_a_statement)
+    assert await deliver(awaited) == ("ack", "")
+    gc.disable()
+    try:
+        circle: list[Any] = []
+        circle += [circle, helper(None)]  # type: ignore[arg-type]
+        del circle
+        assert await deliver(of_another) == ("ack", "")
+    finally:
+        gc.enable()
+
+
+async def test_two_calls_at_once() -> None:
+    async def waits(event: ReceivedEvent) -> None:
+        await asyncio.sleep(0.05)
+
+    found = await asyncio.gather(deliver(waits), deliver(behind_an_await), deliver(waits))
+    assert [end for end, _ in found] == ["ack", "retry", "ack"]
+
+
+async def test_an_answer_of_the_handler_stands() -> None:
+    assert await deliver(given_up) == ("dead_letter", "given up")
