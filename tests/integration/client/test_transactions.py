@@ -110,6 +110,25 @@ async def test_scoped_sessions_may_open_a_block(shop: Shop, nudge: Nudge) -> Non
     assert await committed(shop) == ["a", "b", "c", "d"]
 
 
+async def test_what_begins_by_itself_is_not_refused_and_needs_a_commit(shop: Shop) -> None:
+    """As a background task finds the session of a request; the page says what to do instead."""
+    engine = create_async_engine(shop.url.replace("postgresql://", "postgresql+asyncpg://"))
+    sessions, outbox = async_sessionmaker(engine), Outbox()
+    async with sessions() as session:
+        async with session.begin():
+            await outbox.add(session, event("a"))
+        await outbox.add(session, event("of nobody"))
+    await outbox.add(session, event("of nobody"))
+    await session.close()
+    async with sessions() as own, own.begin():
+        await outbox.add(own, event("b"))
+    await engine.dispose()
+    plain = await psycopg.AsyncConnection.connect(shop.url)
+    await outbox.add(plain, event("of nobody"))
+    await plain.close()
+    assert await committed(shop) == ["a", "b"]
+
+
 async def fail(connection: Any) -> None:
     """A statement whose error the application does not let through."""
     broken: Any = "SELECT 1/0"

@@ -108,6 +108,15 @@ def test_nothing_is_to_be_typed_that_zsh_takes_for_arguments() -> None:
     assert not found
 
 
+def test_nothing_is_to_be_typed_that_an_old_curl_refuses() -> None:
+    """`--json` came with 7.82; Ubuntu 22.04 has an older one."""
+    new = re.compile(r"\bcurl\b[^|;&]*\s--json\b")
+    found = {f"{page.relative_to(ROOT)}:{line}" for page in pages() for line, text in shown(page)
+             if new.search(text)}  # fmt: skip
+    assert not found
+    assert new.search("curl http://localhost:8000/orders --json '{}'")
+
+
 @pytest.mark.parametrize(
     ("text", "has_one"),
     [
