@@ -215,9 +215,33 @@ async def test_and_its_programs_run_as_they_are(
     assert said == ["e1 t {}\n", "e2 t {}\n"]
 
 
+@pytest.mark.parametrize("line", ["python reader.py", "node reader.mjs"])
+@pytest.mark.parametrize("there", [True, False])
+async def test_and_end_at_once_where_there_is_nothing_to_read(
+    redis_server: RedisServer, tmp_path: Path, line: str, there: bool
+) -> None:
+    for language, name in (("python", "reader.py"), ("js", "reader.mjs")):
+        (tmp_path / name).write_text(block(f"{language} title={name}"))
+    (tmp_path / "node_modules").symlink_to(node_modules())
+    url = {"REDIS_URL": f"redis://127.0.0.1:{redis_server.port}"} if there else {}
+    program = await asyncio.create_subprocess_exec(
+        *line.split(), cwd=tmp_path,
+        env={
+            **node_environment(), **url,
+            "PATH": f"{Path(sys.executable).parent}:{node_environment()['PATH']}",
+        },
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await asyncio.wait_for(program.communicate(), SECONDS)
+    assert program.returncode == 1
+    assert f"there is no key {KEY}" in said.decode() if there else "REDIS_URL" in said.decode()
+    async with redis_client(redis_server) as client:
+        assert not await client.exists(KEY)
+
+
 async def test_so_does_the_program_in_javascript(server: RedisServer, tmp_path: Path) -> None:
     program = tmp_path / "read.mjs"
-    function, asked, _ = block("js title=reader.mjs").partition("const server")
+    function, asked, _ = block("js title=reader.mjs").partition("if (!process.env.REDIS_URL)")
     assert asked
     program.write_text(filled("read.mjs", function))
     (tmp_path / "node_modules").symlink_to(node_modules())
