@@ -21,6 +21,16 @@ spec:
   database: {connectionSecretRef: {name: app}}
   nats: {url: "nats://nats:4222"}
   stream: {name: ORDERS, subject: "orders.{event_type}"}
+---
+apiVersion: outbox.dev/v1alpha1
+kind: OutboxPipeline
+metadata: {name: users}
+spec:
+  database: {connectionSecretRef: {name: app}, schema: users}
+  nats: {url: "nats://nats:4222"}
+  stream: {name: USERS, subject: "users.{event_type}"}
+  consumers:
+  - {name: mail, filterEventTypes: [user.created, invoice.*], handler: {container: {image: mail}}}
 """
 CONTAINER = ROOT / "examples/plain-container/consumer.yaml"
 
@@ -41,13 +51,18 @@ def test_what_the_server_gave_up_on_is_a_dead_letter(dev: Dev) -> None:
         for place in outbox.facts("dlq", "list", "orders")["places"]
         for letter in place["letters"]
     ]
-    said = {letter["type"]: (letter["reason"], letter["error"]) for letter in letters}
-    assert said["order.bad"] == ("Terminated", "not an order")
-    assert said["order.late"][0] == "MaxDeliver"
+    whys = {letter["type"]: (letter["reason"], letter["error"]) for letter in letters}
+    assert whys["order.bad"] == ("Terminated", "not an order")
+    assert whys["order.late"][0] == "MaxDeliver"
     [task] = outbox.facts("dlq", "replay", "orders", "--all")["tasks"]
     assert (task["done"], task["failed"]) == (2, 0)
     dead = re.compile(r"(?m)^orders +0 .* (\d+)$")
     dev.until(lambda: dead.findall(dev.output)[-1] == "0", "no letters any more")
+    said = outbox("emit", "users", "user.creatd", "{}")
+    untaken = "no consumer of this pipeline takes user.creatd; they take invoice.*, user.created"
+    assert untaken in " ".join(said.split())
+    for line in (("users", "invoice.sent"), ("orders", "user.creatd")):
+        assert "no consumer" not in outbox("emit", *line, "{}")
 
 
 def _pipeline(dev: Dev) -> Path:

@@ -17,7 +17,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ from outbox_operator.adapters.kubernetes.transport import NotFoundError
 from outbox_operator.api import meta
 from outbox_operator.api.resource import Pipeline, parse_pipeline
 from outbox_operator.cli import endings, event_document
-from outbox_operator.cli.cluster import logins, pods, reading, throwaway, throwaway_pods
+from outbox_operator.cli.cluster import logins, pods, reading, takers, throwaway, throwaway_pods
 from outbox_operator.cli.cluster.report import Report, prose
 from outbox_operator.cli.cluster.screen import Screen
 from outbox_operator.cli.cluster.session import Session
@@ -61,6 +61,7 @@ class Emitted:
         dead_letter: Reason because of which it became a dead letter; None: it did not.
         given_up: Whether it was one by an earlier try, and somebody gave it up.
         problem: Why it could not be seen what became of it.
+        remark: That no consumer takes it.
     """
 
     namespace: str
@@ -74,6 +75,7 @@ class Emitted:
     dead_letter: str | None = None
     given_up: bool = False
     problem: str | None = prose(default=None)
+    remark: str | None = None
 
 
 async def emit(session: Session) -> Report:
@@ -84,7 +86,8 @@ async def emit(session: Session) -> Report:
     _, stream = await _stream(session, pipeline)
     if not session.kube.is_laptop:
         session.confirm(f"write event {event.id} ({event.type}) for all consumers of {args.name}")
-    facts = await _written(session, pipeline, stream, event)
+    remark = await _remark(session, pipeline, event)
+    facts = replace(await _written(session, pipeline, stream, event), remark=remark)
     return Report(
         facts=facts,
         lines=lambda screen: lines(facts, args.timeout, screen),
@@ -135,6 +138,19 @@ async def _stream(session: Session, pipeline: Pipeline) -> tuple[str, str]:
     name = event_stream_name(pipeline)
     body = await reading.one(session, meta.STREAM, name)
     return name, str(body["spec"]["name"])
+
+
+async def _remark(session: Session, pipeline: Pipeline, event: Event) -> str | None:
+    """That no consumer takes the event, as far as the caller may see them: perhaps a typo."""
+    plural = meta.PLURALS[meta.CONSUMER]
+    try:
+        found, _ = await session.kube.list(meta.API_VERSION, plural, pipeline.meta.namespace)
+        taken = takers.untaken(event.type, pipeline, found)
+    except OutboxError:
+        return None
+    if not taken:
+        return None
+    return f"no consumer of this pipeline takes {event.type}; they take {reading.some(taken)}"
 
 
 async def _written(session: Session, pipeline: Pipeline, stream: str, event: Event) -> Emitted:
@@ -265,3 +281,5 @@ def lines(facts: Emitted, seconds: float, screen: Screen) -> Iterator[str]:
         why = facts.problem or f"not published within {seconds:g} s"
         yield from screen.tell(why, "  ")
         yield screen.command(f"kubectl outbox status {facts.pipeline} {where}")
+    if facts.remark is not None:
+        yield from screen.wrap(facts.remark, "  ")

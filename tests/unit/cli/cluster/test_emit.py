@@ -230,6 +230,7 @@ def test_nothing_was_written_or_nobody_knows(code: int, out: bytes, err: str, sa
             {"published": False, "problem": "pod p: no answer"},
             ["pod p: no answer", "kubectl outbox status orders -n shop"],
         ),
+        ({"remark": "no consumer takes it"}, ["no consumer takes it"]),
     ],
 )
 def test_what_is_shown(facts: dict[str, Any], said: list[str]) -> None:
