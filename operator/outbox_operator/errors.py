@@ -26,6 +26,9 @@ hold a secret.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from outbox_operator.reasons import Reason
 
 
@@ -160,3 +163,20 @@ class HandlerUnavailableError(OutboxError):
     """A consumer's handler cannot be asked at all: nothing listens at its address."""
 
     reason = Reason.HANDLER_UNAVAILABLE
+
+
+@contextmanager
+def needing(extra: str) -> Iterator[None]:
+    """Say of a package that is not installed which extra of ours brings it.
+
+    Raises:
+        SpecError: It is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("outbox_operator"):
+            raise
+        raise SpecError(
+            f"{error.name} is not installed; pip install 'outbox-operator[{extra}]'"
+        ) from error

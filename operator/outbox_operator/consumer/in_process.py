@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import inspect
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from types import TracebackType, UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from outbox_operator.consumer.handlers.registry import Handlers
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import SpecError, needing
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SECRET: Final = ("nats", "inbox")
 _BY_URL: Final = "(a URL that the application gave)"
 
 
@@ -60,6 +62,9 @@ class Consumer:
         backoff: Seconds before each further attempt, the last one repeats; empty: exponential.
         timeout: Seconds a call may take.
         drain_seconds: How long handlers may go on when the block ends.
+
+    Raises:
+        SpecError: An argument is of another type.
     """
 
     def __init__(
@@ -79,11 +84,12 @@ class Consumer:
         timeout: float = 300.0,
         drain_seconds: float = 25.0,
     ) -> None:
+        _check({name: one for name, one in locals().items() if name != "self"})
         self._handlers = handlers
         self._inbox = inbox
         self._timeout = timeout
         self._settings: dict[str, Any] = {
-            "backoff_seconds": backoff,
+            "backoff_seconds": tuple(backoff),
             "drain_seconds": drain_seconds,
         }
         self._options: dict[str, Any] = {
@@ -100,7 +106,7 @@ class Consumer:
 
         Raises:
             SpecError: A setting is missing or wrong, or a handler can handle nothing; or the block
-                is open already.
+                is open already, or the extra `consumer` is not installed.
         """
         if self._task is not None:
             raise SpecError("consumer: it reads already; one block at a time")
@@ -153,10 +159,11 @@ class Consumer:
         return None if self._app is None else self._app.metrics.registry
 
     def _build(self) -> App:
-        from outbox_operator.adapters.postgres.url import Login
-        from outbox_operator.consumer import settings
-        from outbox_operator.consumer.app import App
-        from outbox_operator.consumer.handlers.python import PythonHandler
+        with needing("consumer"):
+            from outbox_operator.adapters.postgres.url import Login
+            from outbox_operator.consumer import settings
+            from outbox_operator.consumer.app import App
+            from outbox_operator.consumer.handlers.python import PythonHandler
 
         config = settings.by_hand(self._options, os.environ)
         config = dataclasses.replace(config, **self._settings)
@@ -179,3 +186,30 @@ class Consumer:
             except Exception:
                 log.exception("the consumer ended; nothing is read any more")
                 raise
+
+
+def _check(given: Mapping[str, object]) -> None:
+    """Refuse arguments that are not of the type which `Consumer` annotates them with.
+
+    What is found is not said where it may hold a password.
+    """
+    wanted = get_type_hints(Consumer.__init__)
+    shown = inspect.get_annotations(Consumer.__init__)
+    for name, value in given.items():
+        if not _fits(value, wanted[name]):
+            found = type(value).__name__ if name in _SECRET else f"{value!r:.100}"
+            raise SpecError(f"Consumer: {name}: wanted {shown[name]}, found {found}")
+
+
+def _fits(value: object, kind: Any) -> bool:
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inside
+    if origin is UnionType:
+        return any(_fits(value, one) for one in inside)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_fits(one, inside[0]) for one in value)
+    if kind in (int, float):
+        numbers = (int,) if kind is int else (int, float)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    return isinstance(value, kind)

@@ -35,8 +35,7 @@ def check(function: Callable[..., Any], what: str, *given: str) -> None:
     Raises:
         SpecError: It has a yield, or parameters for something else; or it is no function.
     """
-    if not callable(function):
-        raise SpecError(f"{what}: wanted a function, found {type(function).__name__}")
+    check_callable(function, what)
     if yields(function) or hides_yield(function):
         raise SpecError(
             f"{what}{place(function)}: it has a yield, so that calling it would run nothing of it; "
@@ -52,6 +51,12 @@ def check(function: Callable[..., Any], what: str, *given: str) -> None:
         raise SpecError(
             f"{what}{place(function)}: wanted a function that {wanted}: {error}"
         ) from error
+
+
+def check_callable(function: object, what: str) -> None:
+    """Refuse what is no function. Raises SpecError."""
+    if not callable(function):
+        raise SpecError(f"{what}: wanted a function, found {type(function).__name__}")
 
 
 async def run(function: Callable[[], object]) -> None:

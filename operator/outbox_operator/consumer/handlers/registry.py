@@ -106,7 +106,8 @@ class Handlers:
             retry: What follows from its exceptions; default: that of these handlers.
 
         Raises:
-            SpecError: No type, a malformed one, or a class that is not declared.
+            SpecError: No type, a malformed one, or a class that is not declared; or what is
+                decorated is no function.
         """
         patterns = self._patterns(event_types, timeout)
         _retry(retry)
@@ -131,8 +132,8 @@ class Handlers:
         again one by one.
 
         Raises:
-            SpecError: No type, a malformed one, a class that is not declared, or a size no batch
-                has.
+            SpecError: No type, a malformed one, a class that is not declared, a size no batch has;
+                or what is decorated is no function.
         """
         given: object = size
         if type(given) is not int or not 1 <= given <= LARGEST_BATCH:
@@ -342,6 +343,7 @@ class Handlers:
         timeout: float | None,
         retry: Retry | None,
     ) -> None:
+        hooks.check_callable(function, f"handler of {', '.join(event_types)}")
         retry = self._retry if retry is None else retry
         self._routes += [Route(p, function, batch, timeout, retry) for p in event_types]
 

@@ -412,3 +412,12 @@ def test_a_hook_that_could_never_be_called_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(SpecError, match=rf"^{hook} at tests/\S+:\d+: {said}"):
         getattr(Handlers(), hook)(function)
+
+
+@pytest.mark.parametrize("given", [None, "handle", 5])
+def test_what_is_no_function_is_refused_where_it_is_decorated(given: Any) -> None:
+    app, found = Handlers(), type(given).__name__
+    for decorate in (app.handler("a", "b"), app.batch("a", "b", size=2)):
+        with pytest.raises(SpecError, match=f"^handler of a, b: wanted a function, found {found}$"):
+            decorate(given)
+    assert not app.routes

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import close_old_connections
 
 from outbox_operator.cli.commands import consume
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import SpecError, needing
 
 
 class Command(BaseCommand):  # type: ignore[misc]
@@ -26,7 +26,8 @@ class Command(BaseCommand):  # type: ignore[misc]
     def handle(self, **options: Any) -> None:
         """Consume."""
         try:
-            code = consume.run(argparse.Namespace(**options), around=in_a_request_of_its_own)
+            with needing(consume.EXTRA):
+                code = consume.run(argparse.Namespace(**options), around=in_a_request_of_its_own)
         except SpecError as error:
             raise CommandError(error.message, returncode=2) from error
         if code:
