@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
+from outbox_operator.client import Event, SyncOutbox
 from support.consuming import Source
 from support.kube import ROOT
 from support.nats import NatsServer, connected
@@ -170,3 +171,22 @@ async def test_what_has_no_outbox_is_said(shop: Shop, monkeypatch: pytest.Monkey
         monkeypatch.setattr(type(connections["default"]), "vendor", "sqlite")
         [other] = found()
         assert other.startswith("E003: database 'default' is sqlite, wanted postgresql")
+
+
+async def test_the_setting_is_for_the_checks_alone(shop: Shop) -> None:
+    """The page says so, and how an outbox is told."""
+    with django_connection(shop.url) as connection:
+        from django.conf import settings
+        from django.db import ProgrammingError, transaction
+        from django.test import override_settings
+
+        with override_settings(OUTBOX={"SCHEMA": "other"}):
+            with transaction.atomic():
+                SyncOutbox().add(connection, Event(type="order.created", payload={}))
+            told = SyncOutbox(schema=settings.OUTBOX["SCHEMA"])
+            with (
+                pytest.raises(ProgrammingError, match=r"other\.events"),
+                transaction.atomic(),
+            ):
+                told.add(connection, Event(type="order.created", payload={}))
+    assert len(await shop.events()) == 1

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
+from fastapi import BackgroundTasks
 from sqlalchemy import Column, MetaData, Table, Text, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -84,8 +85,8 @@ async def is_remembered(shop: Shop, event_id: uuid.UUID) -> bool:
     return bool(await shop.owner.fetchval(statement, found))
 
 
-def event() -> Event:
-    return Event(type="order.created", key="k", payload={})
+def event(key: str = "k") -> Event:
+    return Event(type="order.created", key=key, payload={})
 
 
 async def test_write_events(tables: Shop) -> None:
@@ -207,7 +208,10 @@ async def test_sqlalchemy(tables: Shop) -> None:
     sync_engine = create_engine(tables.url.replace("postgresql://", "postgresql+psycopg://"))
     await page.next(order=OrmOrder(id="o-0", total=0), sync_engine=sync_engine)
     sync_engine.dispose()
-    await page.next(order=OrmOrder(id="o-2", total=2))
+    tasks = BackgroundTasks()
+    await page.next(tasks=tasks, event=event("later"))
+    await tasks()
+    await page.next(order=OrmOrder(id="o-2", total=2), event=event())
     await page.next(order=Order("o-3", 3), event=event())
     async with known["AsyncSession"](engine) as session, session.begin():
         await page.next(session=session, event=event())
@@ -215,7 +219,7 @@ async def test_sqlalchemy(tables: Shop) -> None:
     assert page.ended()
     assert await tables.orders() == ["o-0", "o-1", "o-2", "o-3"]
     keys = [row["partition_key"] for row in await tables.events()]
-    assert keys == ["o-1", "o-0", "k", "k", "k", "k"]
+    assert keys == ["o-1", "o-0", "later", "k", "k", "k", "k"]
 
 
 async def test_handle_events(
