@@ -26,7 +26,7 @@ _call: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar(
 def noted() -> list[str]:
     """Begin a call; return what will tell of the first coroutine that it, or what it starts, has
     thrown away."""
-    found = list[str]()
+    found: list[str] = []
     _call.set(found)
     return found
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from outbox_operator.consumer import DeadLetter, Handlers, ReceivedEvent
+from outbox_operator.consumer import (
+    Ack,
+    Answers,
+    Call,
+    DeadLetter,
+    Handlers,
+    Next,
+    ReceivedEvent,
+)
 from outbox_operator.testing.handlers import RunningHandlers
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -109,6 +117,27 @@ async def test_two_calls_at_once() -> None:
 
     found = await asyncio.gather(deliver(waits), deliver(behind_an_await), deliver(waits))
     assert [end for end, _ in found] == ["ack", "retry", "ack"]
+
+
+async def test_a_batch_and_what_stands_around_a_call_count_too() -> None:
+    """None of the events is handled: nobody knows of which the coroutine was."""
+    app = Handlers()
+
+    @app.middleware
+    async def around(call: Call, call_next: Next) -> Answers:
+        if call.events[0].type == "b":
+            helper(call.events[0])  # type: ignore[unused-coroutine]
+        return await call_next(call)
+
+    @app.batch("a", size=2)
+    async def batch(events: list[ReceivedEvent]) -> list[Ack]:
+        await in_a_statement(events[0])
+        return [Ack(), Ack()]
+
+    app.handler("b")(awaited)
+    async with RunningHandlers(app) as handlers:
+        assert [one.end for one in await handlers.deliver_batch("a", [{}, {}])] == ["retry"] * 2
+        assert (await handlers.deliver("b")).end == "retry"
 
 
 async def test_an_answer_of_the_handler_stands() -> None:
