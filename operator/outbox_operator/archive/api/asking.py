@@ -66,7 +66,7 @@ PAGING: Final = (
     Parameter("order", "`newest` first, or `oldest` first."),
     Parameter("limit", "How many events at most."),
     Parameter("after", "What `next` of the page before says."),
-    Parameter("fields", "What to return of each event, separated by commas."),
+    Parameter("fields", "What to return of each event, in this order, separated by commas."),
 )
 OF_EXPORTS: Final = (PAGING[0], PAGING[-1])
 
@@ -89,7 +89,7 @@ class Vocabulary:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns, in the order in which they are returned."""
+        """All columns, in the order in which they are returned to who asks for no fields."""
         return (*COLUMNS, *self.extracted)
 
     def filters(self) -> tuple[Parameter, ...]:
@@ -258,8 +258,8 @@ def _fields(reader: _Reader, vocabulary: Vocabulary, sees_payload: bool) -> tupl
         reader.fault("fields", "a token with the scope payload:read", ", ".join(hidden))
     if unknown:
         reader.fault("fields", f"some of {', '.join(visible)}", shown(",".join(unknown)))
-    wanted = set(asked) or set(visible)
-    return tuple(name for name in vocabulary.columns if name in wanted) or ("id",)
+    known = [name for name in asked if name in vocabulary.columns] if asked else visible
+    return tuple(dict.fromkeys(known)) or ("id",)
 
 
 def _check_range(reader: _Reader, asked: Selection, days: float, now: dt.datetime) -> None:

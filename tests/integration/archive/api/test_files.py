@@ -18,7 +18,7 @@ from outbox_operator.wire.config import encode
 from support.archive_api import Client, FilledArchive
 
 pytestmark = pytest.mark.integration
-FIELDS = ["id", "type", "key", "sequence", "stored_at", "payload"]
+FIELDS = ["key", "type", "sequence", "id", "payload", "stored_at"]
 WHICH = ["--where", "type=order.*", "--where", f"fields={','.join(FIELDS)}"]
 
 
@@ -55,8 +55,9 @@ async def test_a_file_holds_what_the_api_exports(
     ] == wanted
     cells = list(csv.DictReader(io.StringIO((tmp_path / "events.csv").read_text())))
     assert [one["id"] for one in cells] == [one["id"] for one in wanted]
+    assert list(cells[0]) == list(wanted[0]) == FIELDS, "in the order asked for"
     table = read_parquet(io.BytesIO((tmp_path / "events.parquet").read_bytes())).read_all()
-    assert table.schema.names == list(wanted[0])
+    assert table.schema.names == FIELDS
     assert table.column("sequence").to_pylist() == [one["sequence"] for one in wanted]
     payloads = [json.loads(text) for text in table.column("payload").to_pylist()]
     assert payloads == [one["payload"] for one in wanted]
