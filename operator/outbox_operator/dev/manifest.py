@@ -7,6 +7,7 @@ exactly as the operator compiles them.
 from __future__ import annotations
 
 import difflib
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from outbox_operator.api import meta
+from outbox_operator.api import meta, patterns
 from outbox_operator.api.admission import refusals
 from outbox_operator.api.resource import (
     Consumer,
@@ -174,6 +175,9 @@ def read(documents: Iterable[object], where: str) -> Resources:
             raise SpecError(f"{where}: {_not_ours(body)}")
         else:
             ignored.append(f"{body['kind']} {body['metadata'].get('name', '')}".strip())
+    for bodies in found.values():
+        for body in bodies:
+            _check_names(body)
     pipelines = [parse_pipeline(body) for body in found[meta.PIPELINE]]
     streams = [parse_stream(body) for body in found[meta.STREAM]]
     consumers = [parse_consumer(body) for body in found[meta.CONSUMER]]
@@ -283,6 +287,19 @@ def _body(document: object, where: str) -> dict[str, Any]:
     body = {**document, "metadata": metadata}
     body.pop("status", None)
     return body
+
+
+def _check_names(body: Mapping[str, Any]) -> None:
+    """Refuse what an API server would, before it is part of other names. Raises SpecError."""
+    metadata = body["metadata"]
+    for field, dots in (("name", body["kind"] == meta.CONSUMER), ("namespace", False)):
+        value = metadata.get(field)
+        what = f"{body['kind']} {metadata.get('name') or '(without a name)'}: metadata.{field}"
+        if value is None or value == "":
+            raise SpecError(f"{what}: is missing")
+        pattern = patterns.DNS_NAME if dots else patterns.OBJECT_NAME
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise SpecError(f"{what}: {patterns.told(patterns.OBJECT_NAME, str(value))}")
 
 
 def _single(stream: Stream) -> Stream:

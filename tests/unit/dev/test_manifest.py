@@ -111,12 +111,27 @@ AUDIT = {
 }  # fmt: skip
 
 
+def named(name: object, namespace: str = "default") -> dict[str, Any]:
+    """A pipeline with consumers, whose names begin with its own."""
+    consumers = [{"name": "billing", "handler": ARCHIVE}]
+    metadata = {"name": name, "namespace": namespace}
+    return {**pipeline(consumers=consumers), "metadata": metadata}
+
+
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
         ([], "holds no OutboxPipeline"),
         (["text"], "is not a Kubernetes manifest"),
         ([{"metadata": {}}], "has no apiVersion"),
+        (
+            [named("Orders")],
+            "^OutboxPipeline Orders: metadata.name: wanted a name of a-z, 0-9 and - that begins "
+            "and ends with a letter or digit, found 'Orders'$",
+        ),
+        ([named("orders", "Shop")], "^OutboxPipeline orders: metadata.namespace: .* 'Shop'$"),
+        ([named(None)], r"^OutboxPipeline \(without a name\): metadata.name: is missing$"),
+        ([named(5)], "^OutboxPipeline 5: metadata.name: wanted .* found '5'$"),
         ([pipeline(stream={"name": "ORDERS", "subject": "a..b"})], "empty token"),
         ([pipeline(database={})], "spec.database.connectionSecretRef"),
         (
