@@ -48,6 +48,7 @@ from outbox_operator.reasons import Reason
 from outbox_operator.wire.tables import quoted
 
 _FIELD: Final = "adoptionPolicy"
+_LOGIN: Final = "`migration` (in a resource `migrationSecretRef`)"
 
 
 def plan_archive(desired: DesiredArchive, observed: ObservedArchive, claim: Claim) -> MigrationPlan:
@@ -99,7 +100,7 @@ def plan_archive(desired: DesiredArchive, observed: ObservedArchive, claim: Clai
             if role is not None and role not in found.roles:
                 raise SpecError(f"{field}: {no_such_role(role, found)}")
     statements = list(_statements(desired, observed, mark, after, claim))
-    check_rights(desired.schema, found, statements, needs_schema_owner=True)
+    check_rights(desired.schema, found, statements, needs_schema_owner=True, login=_LOGIN)
     return make_plan(statements, ARCHIVE_VERSION, records_version=found.version != ARCHIVE_VERSION)
 
 

@@ -71,8 +71,12 @@ def check_rights(
     statements: Sequence[Statement],
     *,
     needs_schema_owner: bool,
+    login: str,
 ) -> None:
     """Refuse early, with the remedy, what the server would refuse half-way.
+
+    Args:
+        login: What says as whom we log in; perhaps that is what is wrong.
 
     Raises:
         AccessDeniedError: Our role lacks a right; the message holds the GRANT.
@@ -91,7 +95,8 @@ def check_rights(
     if needs_schema_owner and not observed.schema.owned:
         raise AccessDeniedError(
             f"role {role} does not own schema {schema} of database {database} (its owner is "
-            f"{observed.schema.owner}); run: ALTER SCHEMA {quoted(schema)} OWNER TO "
+            f"{observed.schema.owner}): is {login} the login of another role by mistake? If it is "
+            f"the right one, run: ALTER SCHEMA {quoted(schema)} OWNER TO "
             f"{quoted(role)}, or: GRANT {quoted(observed.schema.owner)} TO {quoted(role)}"
         )
     if not observed.schema.may_create and any(s.sql.startswith("CREATE") for s in statements):
@@ -103,6 +108,7 @@ def check_rights(
         if not table.owned:
             raise AccessDeniedError(
                 f"role {role} does not own table {schema}.{name} of database {database} (its "
-                f"owner is {table.owner}); run: ALTER TABLE {qualify(schema, name)} OWNER TO "
+                f"owner is {table.owner}): is {login} the login of another role by mistake? If it "
+                f"is the right one, run: ALTER TABLE {qualify(schema, name)} OWNER TO "
                 f"{quoted(role)}, or: GRANT {quoted(table.owner)} TO {quoted(role)}"
             )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple
+from typing import Final
 
 from outbox_operator.errors import (
     SpecError,
@@ -74,6 +75,8 @@ MINIMUM_SERVER = 130000
 _SEQUENCE = ObservedSequence()
 """As it is wanted."""
 
+_LOGIN: Final = "`migrationSecretRef` (or `connectionSecretRef` where there is none)"
+
 
 def plan_migrations(
     desired: DesiredDatabase,
@@ -129,7 +132,7 @@ def plan_migrations(
         *_grants(desired, observed, mark, wanted_mark, managed),
         *_mark(desired, observed, mark, wanted_mark, managed),
     ]
-    check_rights(desired.schema, observed, statements, needs_schema_owner=True)
+    check_rights(desired.schema, observed, statements, needs_schema_owner=True, login=_LOGIN)
     return make_plan(
         statements,
         CURRENT_SCHEMA_VERSION,
@@ -157,7 +160,7 @@ def plan_inbox(desired: DesiredInbox, observed: ObservedDatabase) -> MigrationPl
         *table_statements(inbox_tables(desired), observed, managed),
         *grant_statements(desired.schema, missing, drifted=frozenset()),
     ]
-    check_rights(desired.schema, observed, statements, needs_schema_owner=False)
+    check_rights(desired.schema, observed, statements, needs_schema_owner=False, login=_LOGIN)
     return make_plan(statements, CURRENT_SCHEMA_VERSION, records_version=False)
 
 

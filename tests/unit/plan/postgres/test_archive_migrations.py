@@ -107,6 +107,12 @@ def test_everything_is_made_in_order() -> None:
             "GRANT CREATE ON DATABASE",
         ),
         (DESIRED, replace(EMPTY, database=found(owned=False)), AccessDeniedError, "does not own"),
+        (
+            DESIRED,
+            replace(EMPTY, database=found(owned=False)),
+            AccessDeniedError,
+            r"\(its owner is keeper\): is `migration` .* the login of another role by mistake\?",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(
