@@ -55,6 +55,7 @@ def test_status_shows_what_the_operator_says(world: World) -> None:
     none = outbox.run("status", "billing")
     assert (none.code, none.out) == (1, "")
     assert "no OutboxPipeline 'billing'" in none.err
+    assert "billing is a consumer of orders (evc/orders-billing)" in none.err
     assert "there is orders" in none.err
 
 

@@ -112,6 +112,10 @@ def the_verbs_of_a_cluster_answer_here(dev: Dev) -> None:
     assert {line["pod"] for line in lines} == {
         "relay-orders", "consumer-orders-billing", "consumer-orders-audit"
     }  # fmt: skip
+    for verb in (("logs", "billing"), ("status", "billing"), ("dlq", "list", "billing")):
+        wrong = outbox.run(*verb)
+        assert "billing is a consumer of orders (evc/orders-billing)" in wrong.err
+    assert outbox.facts("logs", "evc/orders-billing", "--tail", "1")["lines"]
     said = outbox.run("replay", "--all", "--dry-run")
     assert (said.code, "operator" in said.err + said.out) == (0, False), said
     event = psql(dev, KILL)

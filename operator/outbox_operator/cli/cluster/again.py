@@ -111,7 +111,7 @@ async def _consumer(session: Session, pipeline: str, consumer: str | None) -> st
     one = next((facts for facts in found if facts.name == pipeline), None)
     if one is None:
         there = [facts.name for facts in found]
-        raise reading.missing(meta.PIPELINE, pipeline, session.namespace, there)
+        raise await reading.missing(session, meta.PIPELINE, pipeline, there)
     if consumer is not None:
         return chosen(list(places(one)), relay=False, consumer=consumer)[0].name
     own = one.consumers

@@ -14,7 +14,6 @@ from outbox_operator.cli.cluster.letters_read import Read
 from outbox_operator.cli.cluster.report import Report, count, object_name
 from outbox_operator.cli.cluster.screen import Screen
 from outbox_operator.cli.cluster.session import Session
-from outbox_operator.cli.cluster.target import Target
 from outbox_operator.errors import SpecError
 
 
@@ -139,18 +138,15 @@ async def places(session: Session, *, every: bool = False) -> list[Place]:
         pipelines = derived.pipelines(everything, session.now())
         found = next((one for one in pipelines if one.name == target.name), None)
         if found is None:
-            raise _missing(session, target, (one.name for one in pipelines))
+            there_are = (one.name for one in pipelines)
+            raise await reading.missing(session, target.kind, target.name, there_are)
         there = list(letters.places(found))
         if every and not args.relay and args.consumer is None:
             return there
         return letters.chosen(there, relay=args.relay, consumer=args.consumer)
     seen = {one.meta.name: one for one in everything.consumers}
     if target.name not in seen:
-        raise _missing(session, target, seen)
+        raise await reading.missing(session, target.kind, target.name, seen)
     facts = derived.consumer(seen[target.name], session.now())
     pipeline = seen[target.name].meta.labels.get(meta.PIPELINE_LABEL, "")
     return [letters.place_of(facts, session.namespace, pipeline)]
-
-
-def _missing(session: Session, target: Target, there: Iterable[str]) -> Exception:
-    return reading.missing(target.kind, target.name, session.namespace, there)

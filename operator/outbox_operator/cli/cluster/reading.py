@@ -19,7 +19,7 @@ from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineStatus
 from outbox_operator.api.v1alpha1.stream import EventStreamStatus
 from outbox_operator.cli.cluster.seen import Everything, Seen, StatusT
 from outbox_operator.cli.cluster.session import Session
-from outbox_operator.errors import AccessDeniedError
+from outbox_operator.errors import AccessDeniedError, OutboxError
 
 OPERATOR_EVENTS: Final = f"reportingComponent={meta.GROUP}/{meta.MANAGED_BY}"
 
@@ -50,7 +50,8 @@ async def one(session: Session, kind: str, name: str) -> dict[str, Any]:
 
     Raises:
         SpecError: It is no name.
-        NotFoundError: There is none of that name; the message names those that are there.
+        NotFoundError: There is none of that name; the message names those that are there, and the
+            consumers that a pipeline calls so.
     """
     found, _ = await session.kube.list(
         meta.API_VERSION, meta.PLURALS[kind], session.namespace,
@@ -58,12 +59,14 @@ async def one(session: Session, kind: str, name: str) -> dict[str, Any]:
     )  # fmt: skip
     if found:
         return found[0]
-    raise missing(kind, name, session.namespace, await _names(session, kind))
+    raise await missing(session, kind, name, await _names(session, kind))
 
 
-def missing(kind: str, name: str, namespace: str, there: Iterable[str]) -> NotFoundError:
-    """There is no such object; says which there are."""
-    return NotFoundError(f"no {kind} {name!r} in namespace {namespace}; there is {some(there)}")
+async def missing(session: Session, kind: str, name: str, there: Iterable[str]) -> NotFoundError:
+    """There is no such object; says which there are, and what a pipeline calls so."""
+    said = f"no {kind} {name!r} in namespace {session.namespace}; there is {some(there)}"
+    called = await _consumers_called(session, name) if kind == meta.PIPELINE else []
+    return NotFoundError("; ".join([said, *called]))
 
 
 def some(there: Iterable[str]) -> str:
@@ -84,6 +87,21 @@ def last_seen(event: Mapping[str, Any]) -> str:
     series = event.get("series") or {}
     said = series.get("lastObservedTime") or event.get("eventTime") or event.get("lastTimestamp")
     return str(said or event["metadata"].get("creationTimestamp") or "")
+
+
+async def _consumers_called(session: Session, name: str) -> list[str]:
+    """The consumers that their pipelines call so; none where they are not to be seen."""
+    try:
+        found, _ = await session.kube.list(
+            meta.API_VERSION, meta.PLURALS[meta.CONSUMER], session.namespace,
+            f"{meta.CONSUMER_LABEL}={name}", metadata_only=True,
+        )  # fmt: skip
+    except OutboxError:
+        return []
+    return sorted(
+        f"{name} is a consumer of {of['labels'].get(meta.PIPELINE_LABEL)} (evc/{of['name']})"
+        for of in (one["metadata"] for one in found)
+    )[:10]
 
 
 async def _names(session: Session, kind: str) -> list[str]:

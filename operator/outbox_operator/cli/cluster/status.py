@@ -42,7 +42,7 @@ async def pipelines(
         there = [one.name for one in found]
         found = [one for one in found if one.name == wanted]
         if not found:
-            raise reading.missing(meta.PIPELINE, wanted, session.namespace, there)
+            raise await reading.missing(session, meta.PIPELINE, wanted, there)
     rates: Rates = session.memory.setdefault("rates", Rates())
     groups = derived.alone(everything, now) if wanted is None else []
     return [rates.of(one) for one in found], [rates.of_group(one) for one in groups]
