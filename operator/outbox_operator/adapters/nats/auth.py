@@ -144,7 +144,7 @@ class NatsAuth:
             if not named:
                 raise SpecError(
                     f"NATS at {_without_userinfo(url)}: not the URL of a server; "
-                    "wanted for example nats://nats.nats:4222"
+                    "wanted nats://host:port, for example nats://nats.nats:4222"
                 )
 
     def tls_context(self) -> ssl.SSLContext | None:
@@ -168,8 +168,8 @@ def _read(path: str | None) -> str | None:
 
 
 def _without_userinfo(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{_place(rest).rpartition('@')[2]}"
+    scheme = f"{url.partition('://')[0]}://" if "://" in url else ""
+    return f"{scheme}{_place(url.removeprefix(scheme).rpartition('@')[2])}"
 
 
 def _place(rest: str) -> str:

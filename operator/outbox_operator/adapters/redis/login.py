@@ -53,8 +53,8 @@ class RedisLogin:
     @property
     def address(self) -> str:
         """Where it is without anything secret; for messages and logs."""
-        scheme, _, rest = self.url.partition("://")
-        return f"{scheme}://{rest.rpartition('@')[2]}"
+        scheme = f"{self.url.partition('://')[0]}://" if "://" in self.url else ""
+        return f"{scheme}{self.url.removeprefix(scheme).rpartition('@')[2]}"
 
     def within(self, namespace: str) -> RedisLogin:
         """As pods of a namespace see it, see `as_seen_in`.
@@ -76,7 +76,7 @@ class RedisLogin:
         Raises:
             SpecError: The URL is malformed, or holds a login.
         """
-        wanted = "wanted for example redis://redis.redis:6379/0"
+        wanted = "wanted redis://host:port, for example redis://redis.redis:6379/0"
         try:
             parts = urlsplit(self.url)
             host, port, path = parts.hostname or "", parts.port or _PORT, parts.path.strip("/")

@@ -36,6 +36,24 @@ def test_says_what_is_no_url_of_a_server(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("127.0.0.1:4222", "127.0.0.1:4222"),
+        ("u:hunter2@nats:4222", "nats:4222"),
+        ("nats://u:hunter2/x@nats:0/z", "nats://nats:0"),
+        ("nats://u:hunter2://x@nats:0", "nats://nats:0"),
+    ],
+)
+def test_shows_what_was_found_without_a_login(url: str, shown: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        NatsAuth(url=url).check()
+    assert caught.value.message == (
+        f"NATS at {shown}: not the URL of a server; wanted nats://host:port, for example "
+        "nats://nats.nats:4222"
+    )
+
+
+@pytest.mark.parametrize(
     "url", ["nats://nats", "tls://u:p@[::1]:4222", "nats://a.b:4222,nats://c", "nats://x_y-1:1/z"]
 )
 def test_takes_the_others(url: str) -> None:
