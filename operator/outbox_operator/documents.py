@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args, get_origin
 
@@ -21,6 +21,24 @@ T = TypeVar("T")
 _ALIKE: Final = 0.8
 _ANY: Final = "[]"
 """Stands for the items of a list."""
+_TYPES: Final = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
+"""What a field was to be, by pydantic's name of the error that it is something else."""
 
 
 def problems(
@@ -28,7 +46,7 @@ def problems(
     *under: str,
     kind: type[BaseModel] | None = None,
     whole: str = "document",
-    told: Callable[[str, str], str] | None = None,
+    told: Callable[[str, str | None], str] | None = None,
 ) -> str:
     """What is wrong, each field with its rule and never with its value, which may be a secret.
 
@@ -37,7 +55,8 @@ def problems(
         under: Where the value stands in a larger document.
         kind: What the value was to be: a field that it does not know is told the nearest it does.
         whole: What it is called where no field of it is wrong, but all of it.
-        told: Says in words what an expression wants, and what was found if that may be said.
+        told: Says in words what an expression wants, and what was found if that may be said; None:
+            it was no text.
     """
     return "; ".join(
         f"{path((*under, *found['loc'])) or whole}: {_rule(found, under, kind, told)}"
@@ -60,8 +79,14 @@ def _rule(
     found: Any,
     under: tuple[str, ...],
     kind: type[BaseModel] | None,
-    told: Callable[[str, str], str] | None,
+    told: Callable[[str, str | None], str] | None,
 ) -> str:
+    if found["type"] in _TYPES:
+        wanted = f"wanted {_TYPES[found['type']]}"
+        if told is not None and kind is not None:
+            pattern = _pattern(kind, found["loc"])
+            wanted = wanted if pattern is None else told(pattern, None)
+        return f"{wanted}, found {_kind(found['input'])}"
     if found["type"] == "missing":
         return "is missing"
     if found["type"] == "string_pattern_mismatch" and told is not None:
@@ -72,6 +97,50 @@ def _rule(
     if near is None:
         return "is not known"
     return f"is not known (did you mean {path((*under, *near))}?)"
+
+
+def _kind(value: object) -> str:
+    """What somebody wrote, without its value."""
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    if isinstance(value, int | float):
+        return "a number" if value == value // 1 else "a number with a fraction"
+    for kind, said in ((str, "a text"), (Mapping, "a mapping"), (list, "a list")):
+        if isinstance(value, kind):
+            return said
+    return f"a {type(value).__name__}"
+
+
+def _pattern(kind: type[BaseModel], loc: tuple[str | int, ...]) -> str | None:
+    """The expression that a field's text has to match; None: it has none, or is no text."""
+    whole = kind.model_json_schema()
+    schemas = [whole]
+    for part in (*loc, None):
+        schemas = list(_plain(schemas, whole))
+        if part is None:
+            break
+        name = "items" if isinstance(part, int) else part
+        schemas = [
+            inner
+            for one in schemas
+            for inner in (
+                one.get("items") if isinstance(part, int) else one.get("properties", {}).get(name),
+                one.get("additionalProperties"),
+            )
+            if isinstance(inner, dict)
+        ]
+    return next((one["pattern"] for one in schemas if "pattern" in one), None)
+
+
+def _plain(schemas: Iterable[dict[str, Any]], whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Schemas without references and alternatives."""
+    for one in schemas:
+        if "$ref" in one:
+            yield from _plain([whole["$defs"][one["$ref"].rpartition("/")[2]]], whole)
+        elif inner := one.get("anyOf") or one.get("allOf") or one.get("oneOf"):
+            yield from _plain(inner, whole)
+        else:
+            yield one
 
 
 def _nearest(
@@ -155,7 +224,8 @@ def read(path: str | None, role: str) -> tuple[bytes, str]:
     name = path or os.environ.get(CONFIG_PATH_ENV)
     if not name:
         raise SpecError(
-            f"no configuration: set {CONFIG_PATH_ENV} to the path of the {role}'s JSON file"
+            f"no configuration: --config FILE names the {role}'s JSON file, or the variable "
+            f"{CONFIG_PATH_ENV}"
         )
     try:
         return Path(name).read_bytes(), name

@@ -71,10 +71,10 @@ _NEVER_SHOWN: Final = frozenset(
 _LONGEST_SHOWN: Final = 64
 
 
-def told(pattern: str, found: str) -> str:
-    """What was wanted, in words, and what was found where that can be no secret."""
+def told(pattern: str, found: str | None) -> str:
+    """What was wanted, in words, and what was found where that can be no secret; None: no text."""
     wanted = f"wanted {WORDS[pattern]}"
-    if pattern in _NEVER_SHOWN or "://" in found:
+    if found is None or pattern in _NEVER_SHOWN or "://" in found:
         return wanted
     cut = "…" if len(found) > _LONGEST_SHOWN else ""
     return f"{wanted}, found {found[:_LONGEST_SHOWN]!r}{cut}"

@@ -120,6 +120,51 @@ def test_what_nobody_knows_is_told_from_what_is_wrong() -> None:
         ),
         (
             meta.STREAM,
+            {"maxAge": 90},
+            "spec.maxAge: wanted a duration such as 500ms, 30s, 5m, 24h or 30d, found a number",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"name": "a", "backoff": "1s"}]},
+            "spec.consumers[0].backoff: wanted a list, found a text",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"name": "a", "backoff": [1]}]},
+            "spec.consumers[0].backoff[0]: wanted a duration such as 500ms, 30s, 5m, 24h or 30d, "
+            "found a number",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": {"name": "a"}},
+            "spec.consumers: wanted a list, found a mapping",
+        ),
+        (meta.PIPELINE, {"database": "shop"}, "spec.database: wanted a mapping, found a text"),
+        (
+            meta.PIPELINE,
+            {"nats": {"url": 7}},
+            "spec.nats.url: wanted URLs such as nats://nats.nats:4222 or tls://nats.nats:4222, "
+            "separated by commas, without credentials, found a number",
+        ),
+        (meta.STREAM, {"replicas": "many"}, "spec.replicas: wanted a whole number, found a text"),
+        (
+            meta.STREAM,
+            {"replicas": 1.5},
+            "spec.replicas: wanted a whole number, found a number with a fraction",
+        ),
+        (
+            meta.STREAM,
+            {"name": None},
+            "spec.name: wanted a name without spaces and without * > / \\, found nothing",
+        ),
+        (
+            meta.PIPELINE,
+            {"consumers": [{"handler": {"archive": {"retention": [{"name": "x", "keep": 90}]}}}]},
+            "spec.consumers[0].handler.archive.retention[0].keep: wanted a duration such as "
+            "500ms, 30s, 5m, 24h or 30d, found a number",
+        ),
+        (
+            meta.STREAM,
             {"nats": {"url": "nats.shop:4222"}},
             "spec.nats.url: wanted URLs such as nats://nats.nats:4222 or tls://nats.nats:4222, "
             "separated by commas, without credentials",

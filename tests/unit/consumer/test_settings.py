@@ -50,8 +50,8 @@ def test_reads_back_what_the_controller_writes(
     [
         ("{", "document: Invalid JSON"),
         (changed(streem="X"), "streem: Unexpected"),
-        (changed(concurrency="many"), "concurrency: Input should be a valid integer"),
-        (changed(nats={"url": 1}), "nats.url: Input should be a valid string"),
+        (changed(concurrency="many"), "concurrency: wanted a whole number, found a text"),
+        (changed(nats={"url": 1}), "nats.url: wanted a text, found a number"),
         (changed(http=None), "exactly one of http and python, found none"),
         (changed(python={"module": "a:b"}), "found http and python"),
         (changed(concurrency=0), "concurrency: wanted 1 or more, found 0"),
@@ -68,7 +68,10 @@ def test_says_which_file_or_variable_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OUTBOX_CONFIG", raising=False)
-    with pytest.raises(SpecError, match="set OUTBOX_CONFIG to the path"):
+    with pytest.raises(
+        SpecError,
+        match="--config FILE names the consumer's JSON file, or the variable OUTBOX_CONFIG",
+    ):
         settings.load()
     with pytest.raises(SpecError, match=r"nowhere\.json.*No such file"):
         settings.load(str(tmp_path / "nowhere.json"))
