@@ -49,9 +49,9 @@ Imported by applications that read a stream themselves, through synchronous driv
 """,
         "from collections.abc import Awaitable, Callable,": "from collections.abc import Callable,",
         "import drivers, encoding": "import encoding, sync_drivers",
-        "import awaitable": "import not_async",
+        "import awaitable, has_run": "import not_async",
         "handler: Callable[[], Awaitable[object]],": "handler: Callable[[], object],",
-        "await awaitable(handler())": "not_async(handler())",
+        "has_run(await awaitable(handler()))": "not_async(handler())",
         "TypeError: The handler is not async, or none at all.": (
             "TypeError: The handler is async, so that nothing of it ran, or none at all."
         ),

@@ -233,9 +233,11 @@ class Source:
         return replace(self.config, python=PythonHandlerConfig(module=module, **settings))
 
 
-def calling(function: Callable[..., Any] | Handlers, *, timeout: float = 30.0) -> PythonHandler:
+def calling(
+    function: Callable[..., Any] | Handlers, *, timeout: float = 30.0, name: str = "tests:handler"
+) -> PythonHandler:
     """A handler around a function of a test."""
-    return PythonHandler("tests:handler", function, timeout=timeout, threads=4)
+    return PythonHandler(name, function, timeout=timeout, threads=4)
 
 
 @contextlib.asynccontextmanager

@@ -9,6 +9,7 @@ statements, because it fails the handler that left out an `await`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from types import MethodType
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 from outbox_operator.client import drivers
 
-NOTE: Final = "note_statement"
+NOTE: Final = "outbox_note_statement"
 """Method of a connection that wants to know what is made with it."""
 
 F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -24,6 +25,17 @@ F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 class Awaited:
     """A class whose methods take a connection first and are to be awaited."""
+
+    def __init_subclass__(cls, **options: object) -> None:
+        """See the calls of methods that a class of somebody else's puts in the place of ours."""
+        super().__init_subclass__(**options)
+        for name, method in list(vars(cls).items()):
+            if (
+                not isinstance(method, _Seen)
+                and any(isinstance(vars(base).get(name), _Seen) for base in cls.__mro__[1:])
+                and inspect.iscoroutinefunction(method)
+            ):
+                setattr(cls, name, _Seen(method))
 
     def _check_at_the_call(self, connection: object) -> None:
         """Refuse a connection.

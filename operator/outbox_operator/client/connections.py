@@ -7,6 +7,10 @@ this needs no driver at all.
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
+import inspect
+import types
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -22,12 +26,17 @@ _FAILED: Final = 3
 
 ASYNC_CONNECTIONS: Final = (
     "an open asyncpg Connection, psycopg AsyncConnection, or SQLAlchemy AsyncConnection or "
-    "AsyncSession; synchronous connections go to SyncOutbox"
+    "AsyncSession; synchronous connections go to SyncOutbox or SyncInbox"
 )
 SYNC_CONNECTIONS: Final = (
     "an open psycopg Connection, SQLAlchemy Connection or Session, or Django connection; "
-    "asynchronous connections go to Outbox"
+    "asynchronous connections go to Outbox or Inbox"
 )
+
+_TO_BE_RUN: Final = (
+    types.GeneratorType, types.AsyncGeneratorType, types.FunctionType, types.MethodType,
+    types.BuiltinFunctionType, functools.partial, concurrent.futures.Future,
+)  # fmt: skip
 
 D = TypeVar("D")
 
@@ -50,6 +59,11 @@ def known(connection: object, drivers: Mapping[tuple[str, str], D], wanted: str)
         behind = _PROXIES.get(name)
         if behind is not None:
             return known(behind(connection), drivers, wanted)
+    if connection is None:
+        raise TypeError(
+            f"there is no connection, only None; pass {wanted}. A handler has context.connection "
+            "where its consumer has an inbox, and if it is async"
+        )
     kind = type(connection)
     raise TypeError(
         f"{kind.__module__}.{kind.__qualname__} is not a connection this library can write "
@@ -104,18 +118,19 @@ def clause(statement: Statement) -> Any:
 
 
 def not_async(result: object) -> None:
-    """Refuse what a handler returned that is still to be awaited: nothing of it has run.
+    """Refuse what a handler returned that is still to be run: nothing of it has.
 
     Raises:
         TypeError: It is such a result.
     """
-    if isinstance(result, Awaitable):
+    if inspect.isawaitable(result):
         if isinstance(result, Coroutine):
             result.close()
         raise TypeError(
             "the handler is async, so that nothing of it ran; pass a function that is not, or use "
             "Inbox with an asynchronous connection"
         )
+    has_run(result)
 
 
 def awaitable(result: object) -> Awaitable[object]:
@@ -124,12 +139,25 @@ def awaitable(result: object) -> Awaitable[object]:
     Raises:
         TypeError: It is not to be awaited: the handler is not async.
     """
-    if not isinstance(result, Awaitable):
+    if not inspect.isawaitable(result):
         raise TypeError(
             f"the handler is not async: it returned {type(result).__name__}; write async def, or "
             "use SyncInbox with a synchronous connection"
         )
     return result
+
+
+def has_run(result: object) -> None:
+    """Refuse what came of a handler and is still to be run.
+
+    Raises:
+        TypeError: It is such a result.
+    """
+    if isinstance(result, _TO_BE_RUN) or inspect.isawaitable(result):
+        raise TypeError(
+            f"the handler returned {type(result).__name__}, of which nothing ran: it has to do its "
+            "work, not to return it"
+        )
 
 
 def named(values: Sequence[object]) -> dict[str, object]:

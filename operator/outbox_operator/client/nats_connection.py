@@ -15,6 +15,7 @@ from outbox_operator.errors import SpecError
 RETRY_SECONDS: Final = 1.0
 """After a failed attempt to connect, events are left to the relay for so long."""
 
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _NO_RESPONDERS: Final = "503"
 _MOST_UNHEARD: Final = 1000
 
@@ -201,6 +202,9 @@ def connector(urls: str, timeout_seconds: float) -> Connect:
     servers = [url.strip() for url in urls.split(",") if url.strip()]
     if not servers:
         raise SpecError("nats is empty; wanted a URL such as nats://nats.nats:4222")
+    for scheme in (url.partition("://")[0] for url in servers if "://" in url):
+        if scheme not in _SCHEMES:
+            raise SpecError(f"nats: wanted a URL that begins with nats://, found {scheme[:20]}://")
 
     # Now and not with the first event, which it would delay, and which nobody waits for.
     try:

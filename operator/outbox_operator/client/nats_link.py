@@ -104,8 +104,13 @@ class NatsLink:
                     "nats is an open connection; make the NatsLink where its event loop runs, or "
                     "pass a URL or a function that connects"
                 ) from None
-        else:
+        elif callable(nats):
             self._connect = nats
+        else:
+            raise SpecError(
+                "nats: wanted a URL, an open connection of nats-py, or a function that connects, "
+                f"found {type(nats).__name__}"
+            )
         self._foreign = False
         self._failing = False
         self._reset()

@@ -15,10 +15,11 @@ from outbox_operator.client import drivers, sending, tracing
 from outbox_operator.client.awaiting import Awaited, seen
 from outbox_operator.client.connection_types import OutboxConnection
 from outbox_operator.client.declaring import Catalog
-from outbox_operator.client.explaining import explain
+from outbox_operator.client.explaining import Place
 from outbox_operator.client.rows import DEFAULT_MAX_BYTES, PayloadType, Row, RowMaker, listed
 from outbox_operator.client.sending import Nudge, Pending, Publish, Sender
 from outbox_operator.client.statements import RECORDED, Inserts, chunks, keys_of
+from outbox_operator.wire import tables
 from outbox_operator.wire.event import Event
 
 
@@ -60,6 +61,10 @@ class Outbox(Awaited):
         self._schema = schema
         self._rows = RowMaker(payload_type, max_bytes, catalog)
         self._inserts = Inserts(schema, payload_type)
+        self._place = Place(
+            schema, tables.EVENTS, "the operator makes it, and `outbox dev` on a laptop",
+            "in spec.database.grants.writers",
+        )  # fmt: skip
         self._strict = strict_keys
         self._sender = (
             None if send is None else Sender(send, schema=schema, payload_type=payload_type)
@@ -195,7 +200,7 @@ class Outbox(Awaited):
                 for arrays in chunks(rows):
                     await driver.run(connection, self._inserts.many, arrays)
         except Exception as error:
-            explain(error, self._inserts.table, "in spec.database.grants.writers")
+            self._place.explain(error)
             raise
 
 

@@ -82,8 +82,10 @@ def _check(send: Nudge | Publish) -> None:
     for name, kind in (("link", NatsLink), ("namespace", str), ("pipeline", str)):
         value = getattr(send, name)
         if not isinstance(value, kind) or not value:
+            # Never what it is: a URL holds a password.
+            found = "an empty one" if isinstance(value, kind) else type(value).__name__
             raise SpecError(
-                f"{type(send).__name__}: {name} is {value!r:.100}, wanted a {kind.__name__}"
+                f"{type(send).__name__}: {name}: wanted a {kind.__name__}, found {found}"
             )
 
 

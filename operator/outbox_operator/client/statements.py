@@ -30,9 +30,12 @@ def table(schema: str, name: str) -> str:
     Raises:
         SpecError: `schema` is not a plain lower-case identifier.
     """
+    if not isinstance(schema, str):
+        raise SpecError(f"schema: wanted a str, found {type(schema).__name__}")
     if not _IDENTIFIER.fullmatch(schema):
+        shown = "URL" if "://" in schema else repr(schema[:100])  # which may hold a password
         raise SpecError(
-            f"schema {schema!r}: wanted lower-case letters, digits and _, at most 63 characters"
+            f"schema {shown}: wanted lower-case letters, digits and _, at most 63 characters"
         )
     return f"{tables.quoted(schema)}.{tables.quoted(name)}"
 
@@ -69,7 +72,6 @@ class Inserts:
     """Statements to write events.
 
     Attributes:
-        table: The outbox, quoted.
         one: A row; its values are a `Row`'s.
         recorded: The same, and records the event's id for `RECORDED`, which is the last value.
         many: Rows; its values are an array per column.
@@ -83,7 +85,7 @@ class Inserts:
     def __init__(self, schema: str, payload_type: PayloadType) -> None:
         columns = tables.WRITABLE_COLUMNS
         types = {**_TYPES, "payload": payload_type}
-        place = self.table = table(schema, tables.EVENTS)
+        place = table(schema, tables.EVENTS)
         into = f"INSERT INTO {place} ({', '.join(columns)}) "
         values = ", ".join(
             _cast(f"{{{number}}}", types.get(column, "text"))

@@ -15,7 +15,7 @@ from typing import Final
 from outbox_operator.client import encoding, sync_drivers
 from outbox_operator.client.connection_types import SyncOutboxConnection
 from outbox_operator.client.connections import not_async
-from outbox_operator.client.explaining import explain
+from outbox_operator.client.explaining import Place
 from outbox_operator.client.statements import Statement, table
 from outbox_operator.errors import EventError, SpecError
 from outbox_operator.wire import tables
@@ -34,12 +34,18 @@ class SyncInbox:
     """
 
     def __init__(self, consumer_name: str, *, schema: str = "outbox") -> None:
-        if not (_is_text(consumer_name) and consumer_name):
-            raise SpecError(f"consumer_name is {consumer_name!r:.100}, wanted text without NUL")
+        if not _is_text(consumer_name) or consumer_name == "":
+            found = type(consumer_name).__name__
+            raise SpecError(f"consumer_name: wanted text, not empty, without NUL, found {found}")
         self.consumer_name = consumer_name
-        self._table = table(schema, tables.INBOX)
-        self._claim = Statement.of(_CLAIM.replace("%TABLE%", self._table))
-        self._finish = Statement.of(_FINISH.replace("%TABLE%", self._table))
+        self._place = Place(
+            schema, tables.INBOX,
+            "it is made where the consumer says `inbox`, with this database",
+            "that of spec.inbox.connectionSecretRef",
+        )  # fmt: skip
+        place = table(schema, tables.INBOX)
+        self._claim = Statement.of(_CLAIM.replace("%TABLE%", place))
+        self._finish = Statement.of(_FINISH.replace("%TABLE%", place))
 
     def claim(
         self,
@@ -73,11 +79,12 @@ class SyncInbox:
             TransactionError: No transaction is open on the connection.
             Exception: Whatever the driver raises.
         """
-        where, kept = f"event {event_id}", payload
+        known, kept = _known(event_id, replay), payload
+        where = f"event {known}"
         if payload is not None and not isinstance(payload, bytes):
             kept = encoding.to_json(where, "payload", payload).encode()
         values = (
-            str(_known(event_id, replay)),
+            str(known),
             self.consumer_name,
             _text(where, "source_topic", source_topic),
             _text(where, "event_type", event_type),
@@ -144,21 +151,27 @@ class SyncInbox:
         try:
             return driver.run(connection, statement, values)
         except Exception as error:
-            explain(error, self._table, "that of spec.inbox.connectionSecretRef")
+            self._place.explain(error)
             raise
 
 
-def _known(event_id: uuid.UUID | str, replay: str | None) -> uuid.UUID:
+def _known(event_id: object, replay: str | None) -> uuid.UUID:
     if not isinstance(event_id, uuid.UUID):
         try:
-            event_id = uuid.UUID(event_id)
-        except (AttributeError, TypeError, ValueError):
+            event_id = uuid.UUID(str(event_id)[:_LONGEST_ID])
+        except ValueError:
             raise EventError(f"event_id is {event_id!r:.100}, wanted a uuid.UUID") from None
     return event_id if replay is None else replayed_id(event_id, replay)
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and "\0" not in value
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return True
 
 
 def _text(where: str, name: str, value: str) -> str:
@@ -167,6 +180,8 @@ def _text(where: str, name: str, value: str) -> str:
     return value
 
 
+_LONGEST_ID: Final = 64
+"""Of an id as text, in whatever form."""
 _CLAIM: Final = (
     "INSERT INTO %TABLE% (event_id, consumer_name, source_topic, event_type, payload) "
     "VALUES (CAST(CAST({1} AS text) AS uuid), CAST({2} AS text), CAST({3} AS text), "

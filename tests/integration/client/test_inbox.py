@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
+import functools
 import uuid
 from collections.abc import Awaitable
 from typing import Any
@@ -155,6 +158,8 @@ async def test_an_async_handler_of_a_synchronous_inbox_is_refused(shop: Shop, op
         ({"event_id": None}, EventError, "event_id is None, wanted a uuid.UUID"),
         ({"source_topic": None}, EventError, f"event {EVENT}: source_topic is None, wanted text"),
         ({"event_type": "a\0"}, EventError, f"event {EVENT}: event_type is 'a.x00', wanted text"),
+        ({"event_id": "-" * 1_000_000}, EventError, f"event_id is '{'-' * 90}"),
+        ({"event_type": "\ud800"}, EventError, f"event {EVENT}: event_type is .*, wanted text"),
         ({"handler": None}, TypeError, "handler is NoneType, wanted a function"),
     ],
 )
@@ -188,4 +193,34 @@ async def test_an_inbox_that_is_not_there_is_explained(shop: Shop, opened: Open)
             await handle(connection, insert, "o-1", schema="elsewhere")
     assert not isinstance(caught.value, OutboxError)
     [note] = caught.value.__notes__
-    assert note.startswith('"elsewhere"."consumer_inbox" was not found: `schema` has to be')
+    assert note.startswith("elsewhere.consumer_inbox is not in this database: `schema` has to be")
+
+
+def _generator() -> Any:
+    yield
+
+
+RETURNED: dict[str, Any] = {
+    "a function": handle,
+    "a method": "".join,
+    "a generator": _generator(),
+    "a partial": functools.partial(print),
+    "a future": concurrent.futures.Future(),
+}
+
+
+@pytest.mark.parametrize("name", RETURNED)
+@pytest.mark.parametrize("opened", ["asyncpg", "sync-psycopg"], indirect=True)
+async def test_work_that_a_handler_returns_is_not_taken_for_done(
+    name: str, shop: Shop, opened: Open
+) -> None:
+    async def later() -> Any:
+        return RETURNED[name]
+
+    with contextlib.suppress(ZeroDivisionError):
+        async with opened(shop.url) as (connection, insert):
+            handler = later if _is_async(connection) else lambda: RETURNED[name]
+            with pytest.raises(TypeError, match=r"the handler returned .*, of which nothing ran"):
+                await handle(connection, insert, "o-1", handler=handler)
+            raise ZeroDivisionError  # as the caller's transaction would end
+    assert await shop.owner.fetchval("SELECT count(*) FROM outbox.consumer_inbox") == 0

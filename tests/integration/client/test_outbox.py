@@ -319,7 +319,7 @@ async def test_errors_of_the_driver_reach_the_caller_and_are_explained(
             await Outbox(schema="elsewhere").add_many(connection, events)
     assert not isinstance(caught.value, OutboxError)
     [note] = caught.value.__notes__
-    assert note.startswith('"elsewhere"."events" was not found: `schema` has to be that of the')
+    assert note.startswith("elsewhere.events is not in this database: `schema` has to be the right")
 
 
 @pytest.mark.parametrize("name", ["asyncpg", "sqlalchemy-asyncpg", "sync-sqlalchemy", "django"])
@@ -331,6 +331,38 @@ async def test_without_the_right_to_write_it_is_said_who_has_it(name: str, shop:
             await call(outbox.add(connection, Event(type="order.created", payload={})))
     [note] = caught.value.__notes__
     assert "has to be in spec.database.grants.writers" in note
+
+
+OTHERS = {
+    "a table that a trigger writes": "INSERT INTO audit.log VALUES (1)",
+    "a schema that a trigger writes": "INSERT INTO hidden.log VALUES (1)",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+async def test_errors_about_something_else_are_not_explained(
+    name: str, shop: Shop, opened: Open
+) -> None:
+    await shop.owner.execute(
+        "CREATE SCHEMA hidden; CREATE TABLE hidden.log (number int);"
+        "CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {OTHERS[name]}; RETURN NULL; END $$;"
+        "CREATE TRIGGER told AFTER INSERT ON outbox.events FOR EACH ROW EXECUTE FUNCTION told()"
+    )
+    with pytest.raises(Exception, match=r"audit|hidden") as caught:
+        async with opened(shop.url) as (connection, _):
+            await Outbox().add(connection, Event(type="order.created", payload={}))
+    assert not hasattr(caught.value, "__notes__")
+
+
+async def test_another_type_of_payload_is_explained(shop: Shop, opened: Open) -> None:
+    outbox = Outbox(payload_type="bytea")
+    with pytest.raises(Exception, match="payload") as caught:
+        async with opened(shop.url) as (connection, _):
+            await outbox.add(connection, Event(type="order.created", payload=b"x"))
+    assert caught.value.__notes__ == [
+        "`payload_type` has to be the `outbox.payloadType` of the pipeline"
+    ]
 
 
 async def test_bytes_go_into_a_bytea_outbox_as_they_are(

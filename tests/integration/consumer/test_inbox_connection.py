@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -139,22 +140,72 @@ async def test_a_handler_that_rolls_back_has_failed(end: list[str], mode: Mode, 
     assert "handler tests:handler rolled back the transaction of the inbox" in error
 
 
-@pytest.mark.parametrize("by", ["the driver", "an outbox", "an inbox"])
+class Counting(Outbox):
+    """An application's own."""
+
+    async def add(self, connection: Any, event: Event) -> UUID:
+        return await super().add(connection, event)
+
+
+async def _statement(connection: Any) -> None:
+    connection.execute("TABLE effects")
+
+
+async def _of_an_outbox(connection: Any) -> None:
+    Outbox().add(connection, Event(type="order.seen", payload={}))  # type: ignore[unused-coroutine]
+
+
+async def _of_an_outbox_of_ones_own(connection: Any) -> None:
+    Counting().add(connection, Event(type="order.seen", payload={}))  # type: ignore[unused-coroutine]
+
+
+async def _of_an_inbox(connection: Any) -> None:
+    Inbox("other").finish(connection, uuid4(), 1.0)  # type: ignore[unused-coroutine]
+
+
+async def _prepared(connection: Any) -> None:
+    statement = await connection.prepare(
+        "INSERT INTO effects (event_type) VALUES ('p') RETURNING 1"
+    )
+    statement.fetchval()
+
+
+async def _rollback_of_a_savepoint(connection: Any) -> None:
+    savepoint = connection.transaction()
+    await savepoint.start()
+    await connection.execute("INSERT INTO effects (event_type) VALUES ('to be undone')")
+    savepoint.rollback()
+
+
+async def _of_a_cursor(connection: Any) -> None:
+    cursor = await connection.cursor("TABLE effects")
+    cursor.fetch(1)
+
+
+async def _of_a_cursor_of_a_prepared_statement(connection: Any) -> None:
+    statement = await connection.prepare("TABLE effects")
+    cursor = await statement.cursor()
+    cursor.fetch(1)
+
+
+LEFT_OUT: list[Callable[[Any], Awaitable[None]]] = [
+    _statement, _of_an_outbox, _of_an_outbox_of_ones_own, _of_an_inbox, _prepared,
+    _rollback_of_a_savepoint, _of_a_cursor, _of_a_cursor_of_a_prepared_statement,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT)
 @pytest.mark.parametrize("mode", MODES)
 async def test_what_a_handler_does_not_await_is_not_taken_for_done(
-    mode: Mode, by: str, shop: Shop
+    mode: Mode, left_out: Callable[[Any], Awaitable[None]], shop: Shop
 ) -> None:
     """Nothing of it ran: the event would be remembered as handled, and its effect never written."""
 
     async def handle(event: ReceivedEvent, context: Context) -> None:
-        if event.type != "bad":
-            await write(event, context)
-        elif by == "the driver":
-            context.connection.execute("TABLE effects")  # type: ignore[unused-coroutine]
-        elif by == "an outbox":
-            Outbox().add(context.connection, Event(type="order.seen", payload={}))  # type: ignore[unused-coroutine]
+        if event.type == "bad":
+            await left_out(context.connection)
         else:
-            Inbox("other").finish(context.connection, uuid4(), 1.0)  # type: ignore[unused-coroutine]
+            await write(event, context)
 
     await shop.publish("a", "bad", "b")
     async with consuming(shop.config(mode), calling(handle)):
@@ -164,6 +215,68 @@ async def test_what_a_handler_does_not_await_is_not_taken_for_done(
     error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
     assert "handler tests:handler never awaited what it asked of context.connection" in error
     assert "test_inbox_connection.py:" in error
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_comes_of_a_connection_works_as_ever(mode: Mode, shop: Shop) -> None:
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        connection = context.connection
+        statement = await connection.prepare("INSERT INTO effects (event_type) VALUES ($1)")
+        await statement.executemany([(event.type,)])
+        with contextlib.suppress(ZeroDivisionError):
+            async with connection.transaction():
+                await write(event, context)
+                raise ZeroDivisionError
+        async for row in connection.cursor("SELECT event_type FROM effects"):
+            assert row[0]
+        cursor = await connection.cursor("SELECT 1")
+        assert await cursor.fetchrow() is not None
+        assert await (await connection.prepare("SELECT 1")).fetchval() == 1
+
+    await shop.publish("a", "b")
+    async with consuming(shop.config(mode), calling(handle)):
+        await shop.source.settled(2)
+    assert await shop.effects() == ["a", "b"]
+
+
+async def test_a_task_of_a_handler_is_waited_for(shop: Shop) -> None:
+    """What goes on would be cut off in the middle."""
+    tasks = []
+
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        tasks.append(asyncio.create_task(context.connection.execute("SELECT pg_sleep(0.3)")))
+        await asyncio.sleep(0.05)
+
+    await shop.publish("bad")
+    async with consuming(shop.config(), calling(handle)):
+        await shop.source.settled(1)
+    [letter] = await shop.source.dead_letters()
+    error = (letter.headers or {})["Outbox-Dead-Letter-Error"]
+    assert "did not wait for the end of what it asked of context.connection at" in error
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 5])
+async def test_who_throws_away_what_is_prepared_hits_nobody_else(
+    mode: Mode, size: int, shop: Shop
+) -> None:
+    handlers = Handlers()
+
+    @handlers.batch("bad", size=size)
+    async def throw_away(events: list[ReceivedEvent], context: Context) -> None:
+        await context.connection.execute("DEALLOCATE ALL")
+
+    @handlers.handler("good")
+    async def handle(event: ReceivedEvent, context: Context) -> None:
+        await write(event, context)
+
+    await shop.publish("good", *["bad"] * size, "good", "good")
+    async with consuming(shop.config(mode), calling(handlers)):
+        await shop.source.settled(3 + size)
+    assert await shop.effects() == ["good"] * 3
+    letters = await shop.source.dead_letters()
+    assert {(letter.headers or {})["Ce-Type"] for letter in letters} <= {"bad"}
 
 
 async def test_an_open_savepoint_is_committed_with_the_rest(shop: Shop) -> None:

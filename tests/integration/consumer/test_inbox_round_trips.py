@@ -16,7 +16,7 @@ from outbox_operator.adapters.postgres.inbox import InboxStore, Record
 from outbox_operator.adapters.postgres.inbox_errors import CommitRefusedError
 from outbox_operator.adapters.postgres.inbox_records import Claim, InboxRecords
 from outbox_operator.adapters.postgres.url import parse_url
-from outbox_operator.errors import PostgresError
+from outbox_operator.errors import HandlerUnavailableError, PostgresError
 from support.outbox import migrate_inbox
 from support.tcp_proxy import TcpProxy
 
@@ -206,10 +206,9 @@ async def test_an_event_costs_no_more_in_an_inbox_that_has_grown(
         claim = Claim(rows=[uuid.uuid4() for _ in range(events)])
         async with session.transaction():
             claim.transaction = await session.fetchval(_REMEMBER, claim.rows)
-            return "\n".join(str(row[0]) for row in await session.fetch(how + _one(claim)))
-
-    def _one(claim: Claim) -> str:
-        return records.endings(claim)[0].rstrip("; \n")
+            one, several = records.endings(claim)[0].split(";", 1)
+            found = await session.fetch(how + (several if events > 1 else one).rstrip("; \n"))
+            return "\n".join(str(row[0]) for row in found)
 
     try:
         for _ in range(7):  # by then a plan is kept, if one is
@@ -233,3 +232,36 @@ WITH remembered AS (
 )
 SELECT pg_current_xact_id()::text FROM (SELECT count(*) FROM remembered) AS counted
 """
+
+
+async def test_a_hook_that_leaves_out_an_await_is_told_of_it(
+    counting: TcpProxy, database: str
+) -> None:
+    async def prepare(connection: Any) -> None:
+        connection.execute("SET search_path = billing")
+
+    async with an_inbox(database, counting.port, prepare=prepare) as inbox:
+        with pytest.raises(HandlerUnavailableError, match=r"on_connect of .* never awaited what"):
+            await inbox.process([a_record()], insert)
+    assert await effects(database) == (0, 0)
+
+
+@pytest.mark.parametrize("events", [1, 2, 50])
+async def test_no_row_of_a_table_of_the_same_family_is_written(events: int, database: str) -> None:
+    await migrate_inbox(database)
+    owner = await asyncpg.connect(database)
+    await owner.execute(
+        "CREATE TABLE effects (event_id uuid);"
+        "CREATE TABLE outbox.inbox_2024 (PRIMARY KEY (consumer_name, event_id)) "
+        "INHERITS (outbox.consumer_inbox);"
+        "INSERT INTO outbox.inbox_2024 (consumer_name, event_id, source_topic, event_type) "
+        "SELECT 'another', gen_random_uuid(), 's', 't' FROM generate_series(1, 200)"
+    )
+    async with an_inbox(database) as inbox:
+        assert await inbox.process([a_record() for _ in range(events)], insert)
+    found = await owner.fetch(
+        "SELECT consumer_name, count(processing_duration_ms) AS finished "
+        "FROM outbox.consumer_inbox GROUP BY 1 ORDER BY 1"
+    )
+    await owner.close()
+    assert [tuple(row) for row in found] == [("another", 0), ("shop/billing", events)]

@@ -94,7 +94,7 @@ async def test_an_event_ends_as_it_does_with_servers(client: Client, stream_pref
         for kind, payload in EVENTS
     ]
     config = replace(source.config, consumer="handlers")
-    async with consuming(config, replace_name(application(real))):
+    async with consuming(config, calling(application(real), name="handlers")):
         await source.settled(len(EVENTS))
     letters = {
         str((letter.headers or {})["Ce-Id"]): str(
@@ -120,13 +120,6 @@ async def test_an_event_ends_as_it_does_with_servers(client: Client, stream_pref
     ]  # fmt: skip
     assert [handled.attempts for handled in ends] == [1, 1, 1, 3, 4, 2, 1, 1, 1, 1, 1]
     assert isinstance(ends[6].error, RefusedError)
-
-
-def replace_name(app: Handlers) -> Any:
-    """The handler with the name that reasons have without servers."""
-    handler = calling(app)
-    handler._path = "handlers"
-    return handler
 
 
 async def test_one_attempt_and_a_batch_are_told_as_they_are() -> None:

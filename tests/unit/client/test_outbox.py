@@ -145,6 +145,27 @@ def test_refuses_odd_schema_names(schema: str) -> None:
         Outbox(schema=schema)
 
 
+@pytest.mark.parametrize("schema", ["postgresql://shop:S3cr3t@db/shop", None])
+def test_what_is_no_schema_is_not_repeated(schema: Any) -> None:
+    for kind in (Outbox, lambda schema: Inbox("billing", schema=schema)):
+        with pytest.raises(SpecError, match="schema") as caught:
+            kind(schema=schema)
+        assert "S3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [b"postgresql://shop:S3cr3t@db/shop", None, "", "a\0"])
+def test_what_is_no_name_of_a_consumer_is_not_repeated(name: Any) -> None:
+    with pytest.raises(SpecError, match="consumer_name: wanted text, not empty, without NUL") as e:
+        Inbox(name)
+    assert "S3cr3t" not in str(e.value)
+
+
+async def test_no_connection_at_all_is_told_where_there_is_one() -> None:
+    one = Event(type="order.created", payload={})
+    with pytest.raises(TypeError, match=r"only None; pass .* where its consumer has an inbox"):
+        await Outbox().add(None, one)  # type: ignore[arg-type]
+
+
 def test_offers_what_it_says() -> None:
     for name in outbox_operator.client.__all__:
         assert hasattr(outbox_operator.client, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 import pytest
 
@@ -43,10 +44,17 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{shard}.x")
     with pytest.raises(SpecError, match="unknown placeholder"):
         Publish(link=link, namespace="shop", pipeline="orders", subject="orders.{type}")
-    for wrong in ("nats://nats:4222", None):
-        with pytest.raises(SpecError, match=r"Nudge: link is .*, wanted a NatsLink"):
+    for wrong in ("nats://orders:S3cr3t@nats:4222", None):
+        with pytest.raises(SpecError, match="Nudge: link: wanted a NatsLink, found") as caught:
             Nudge(link=wrong, namespace="shop", pipeline="orders")  # type: ignore[arg-type]
-    with pytest.raises(SpecError, match="Publish: pipeline is '', wanted a str"):
+        assert "S3cr3t" not in str(caught.value)
+    nothing: Any
+    for nothing in (5, None):
+        with pytest.raises(SpecError, match="nats: wanted a URL, an open connection of nats"):
+            NatsLink(nothing)
+    with pytest.raises(SpecError, match="begins with nats://, found http://"):
+        NatsLink("nats://a:4222,http://orders:S3cr3t@b")
+    with pytest.raises(SpecError, match="Publish: pipeline: wanted a str, found an empty one"):
         Publish(link=link, namespace="shop", pipeline="", subject="orders.x")
     with pytest.raises(SpecError, match=r"send is NatsLink, wanted Nudge\(…\) or Publish\(…\)"):
         Outbox(send=link)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from outbox_operator.adapters.postgres.errors import errors, translate
 from outbox_operator.adapters.postgres.inbox_errors import (
     CommitRefusedError,
     HandledInVainError,
-    UnrecordableError,
+    unrecordable,
 )
 from outbox_operator.adapters.postgres.inbox_records import (
     Claim,
@@ -43,7 +43,7 @@ from outbox_operator.adapters.postgres.lent_connection import (
 )
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget
-from outbox_operator.errors import OutboxError, PostgresError
+from outbox_operator.errors import HandlerUnavailableError, OutboxError, PostgresError
 
 __all__ = ["Borrowed", "InboxStore", "Record", "in_transaction"]
 
@@ -152,7 +152,15 @@ class InboxStore:
         claim = Claim()
         try:
             with lending():
-                result = await self._attempt(records, handle, claim)
+                try:
+                    result = await self._attempt(records, handle, claim)
+                except PostgresError as error:
+                    # An earlier handler had thrown away what is prepared in its session, which is
+                    # gone now.
+                    lacks = isinstance(error.__cause__, asyncpg.InvalidSQLStatementNameError)
+                    if not lacks or claim.new:
+                        raise
+                    result = await self._attempt(records, handle, claim)
         except BaseException as error:
             if not claim.committing:
                 await self._take_back(claim)
@@ -196,24 +204,24 @@ class InboxStore:
     async def _process(
         self, connection: Borrowed, records: Sequence[Record], handle: Handle, claim: Claim
     ) -> Literal["committed", "rolled back"]:
-        with errors(self._target), self._unrecordable():
+        with errors(self._target), unrecordable(self.address):
             await self._records.claim(connection, records, claim)
             lent(connection).opening = False
         if not claim.new:
             return "committed"
         lent(connection).used = True
-        started, unawaited = time.perf_counter(), list[str]()
+        started, left_out = time.perf_counter(), ""
         try:
             keep = await handle(connection, claim.new)
         finally:
             if not is_lost(connection):
-                unawaited = lent(connection).take_back()
+                left_out = lent(connection).take_back()
         if is_lost(connection):
             raise self._lost("while the handler ran")
         if not keep:
             return "rolled back"
-        if unawaited:
-            raise self._left_out(unawaited)
+        if left_out:
+            raise CommitRefusedError(f"handler {self._handler} {left_out}")
         claim.seconds = time.perf_counter() - started
         with self._refusals(connection, claim):
             if not await self._records.advance(connection, records, claim):
@@ -222,32 +230,9 @@ class InboxStore:
                 self._say_committed()
         return "committed"
 
-    @contextlib.contextmanager
-    def _unrecordable(self) -> Iterator[None]:
-        """Tell an event that cannot be remembered from a database that is away."""
-        try:
-            yield
-        except (asyncpg.PostgresError, asyncpg.DataError, ValueError, OverflowError) as error:
-            code = getattr(error, "sqlstate", None) or ""
-            # Data, constraints (somebody's own), limits (an index row). The driver's own
-            # objections to a value have no code.
-            if code[:2] not in ("", "22", "23", "54"):
-                raise
-            raise UnrecordableError(
-                f"PostgreSQL at {self.address}: the inbox cannot remember the event: {error}",
-                for_ever=code[:2] != "23",
-            ) from error
-
     def _rolled_back_by_handler(self) -> CommitRefusedError:
         return CommitRefusedError(
             f"handler {self._handler} rolled back the transaction of the inbox; {_REMEDY}"
-        )
-
-    def _left_out(self, places: Sequence[str]) -> CommitRefusedError:
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        return CommitRefusedError(
-            f"handler {self._handler} never awaited what it asked of context.connection at "
-            f"{places[0]}{more}, so that nothing of it ran; write await before it"
         )
 
     def _say_committed(self) -> None:
@@ -374,7 +359,13 @@ class InboxStore:
             with errors(self._target):
                 await self._records.prepare(connection)
             if self._prepare is not None:
-                await self._prepare(connection)
+                with lending():
+                    connection.lend()
+                    await self._prepare(connection)
+                    left_out = connection.take_back()
+                connection.lent = True
+                if left_out:
+                    raise HandlerUnavailableError(f"on_connect of {self._handler} {left_out}")
         except BaseException:
             connection.terminate()
             raise

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import asyncpg
+
 from outbox_operator.errors import OutboxError
 from outbox_operator.reasons import Reason
 
@@ -30,3 +35,20 @@ class HandledInVainError(OutboxError):
     """The handler ran, and the database is there, but the connection between them was lost."""
 
     reason = Reason.CONNECTION_LOST
+
+
+@contextlib.contextmanager
+def unrecordable(address: str) -> Iterator[None]:
+    """Tell an event that cannot be remembered from a database that is away."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.DataError, ValueError, OverflowError) as error:
+        code = getattr(error, "sqlstate", None) or ""
+        # Data, constraints (somebody's own), limits (an index row). The driver's own
+        # objections to a value have no code.
+        if code[:2] not in ("", "22", "23", "54"):
+            raise
+        raise UnrecordableError(
+            f"PostgreSQL at {address}: the inbox cannot remember the event: {error}",
+            for_ever=code[:2] != "23",
+        ) from error

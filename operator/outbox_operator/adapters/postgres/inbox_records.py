@@ -136,8 +136,12 @@ class InboxRecords:
             "milliseconds": round(claim.seconds * 1000),
             "transaction": int(claim.transaction),
         }
-        finish = self._finish_one_sql if len(events) == 1 else self._finish_sql
-        return finish % values, self._finished_sql % values
+        # What was prepared is asked for in any case: a handler may have thrown it away, and with it
+        # what others prepared in this session.
+        finish = self._finish_one_sql % values
+        if len(events) > 1:
+            finish += self._finish_sql % values
+        return finish, self._finished_sql % values
 
     async def fate(self, connection: Borrowed, claim: Claim) -> Fate:
         """What became of a transaction that has ended."""

@@ -13,6 +13,11 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 from asyncpg.transaction import Transaction
 
+from outbox_operator.adapters.postgres.noted import (
+    NotedCursorFactory,
+    NotedStatement,
+    NotedTransaction,
+)
 from outbox_operator.adapters.postgres.pipelined_begin import PipelinedBegin
 from outbox_operator.adapters.postgres.unawaited import Statements, noting
 
@@ -64,17 +69,17 @@ class LentConnection(PipelinedBegin):
         """Let anybody use it who has it."""
         self.lent, self._statements = True, Statements()
 
-    def take_back(self) -> list[str]:
+    def take_back(self) -> str:
         """Let nobody use it any more but who lends. See `lending`.
 
         Returns:
-            Where its user made statements and did not await them, as `file:line`.
+            What its user did not wait for, and where, for an error; empty: nothing.
         """
         self.lent, made, self._statements = False, self._statements, None
         _LENDER.set(True)
-        return [] if made is None else made.unawaited()
+        return "" if made is None else made.left_out()
 
-    def note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
+    def outbox_note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
         """Remember a statement of its user's; the library's `Outbox` and `Inbox` tell it theirs."""
         if self._statements is not None and not _LENDER.get():
             self._statements.note(statement)
@@ -109,6 +114,32 @@ class LentConnection(PipelinedBegin):
         if self._commit and query == "COMMIT;":
             query = self._commit
         return await super().execute(query, *args, timeout=timeout)
+
+    def transaction(self, *args: Any, **options: Any) -> Transaction:
+        """As the driver's."""
+        made: Any = super().transaction(*args, **options)
+        made.__class__ = NotedTransaction
+        return made  # type: ignore[no-any-return] # which it still is
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        """As the driver's."""
+        made: Any = super().cursor(*args, **options)
+        made.__class__ = NotedCursorFactory
+        return made
+
+    async def prepare(self, *args: Any, **options: Any) -> Any:
+        """As the driver's."""
+        made: Any = await super().prepare(*args, **options)
+        made.__class__ = NotedStatement
+        return made
+
+    async def _do_execute(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super()._do_execute(*args, **options)  # type: ignore[misc] # the driver's
+        except asyncpg.InvalidSQLStatementNameError:
+            # What was prepared is gone: a user of this session, or one before, has thrown it away.
+            self.altered = True
+            raise
 
     async def set_type_codec(self, *args: Any, **options: Any) -> None:
         """As the driver's."""

@@ -42,7 +42,7 @@ class PipelinedBegin(asyncpg.Connection):
         Should BEGIN fail, the server passes over that statement and its error is the answer to it.
         Until that is there, set `opening` to False.
         """
-        transaction = self.transaction()
+        transaction = asyncpg.Connection.transaction(self)
         self.opening = True
         await transaction.start()
         return transaction

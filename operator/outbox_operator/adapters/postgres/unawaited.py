@@ -1,7 +1,7 @@
 """Statements that were made and never awaited, so that nothing of them ran.
 
 Used by `adapters.postgres.lent_connection`: a handler that forgets an `await` is told by Python
-with one warning for all its events, and would have each of them acknowledged.
+with one warning, and would have each of its events acknowledged.
 """
 
 from __future__ import annotations
@@ -10,49 +10,74 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 _KEPT: Final = 32
-"""Those that were awaited are forgotten whenever there are so many more."""
+"""So many are remembered before those that have ended are forgotten."""
 _PASSED_OVER: Final = ("asyncpg.", "outbox_operator.client.", f"{__package__}.")
 """Modules between a statement and whoever made it."""
+
+Made = tuple[Coroutine[Any, Any, Any], str, int]
+"""A statement, and where it was made: file and line."""
 
 
 class Statements:
     """The statements that were made by one user of a connection."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
+        self._made: list[Made] = []
         self._most = _KEPT
 
     def note(self, statement: Coroutine[Any, Any, Any]) -> None:
         """Remember one, and where it was made."""
         if len(self._made) >= self._most:
-            self._made = list(self._waiting())
-            self._most = len(self._made) + _KEPT
+            self._made = self._in_state(
+                inspect.CORO_CREATED, inspect.CORO_RUNNING, inspect.CORO_SUSPENDED
+            )
+            self._most = max(_KEPT, 2 * len(self._made))
         self._made.append((statement, *_place()))
 
-    def unawaited(self) -> list[str]:
-        """Where those were made of which nothing ran, as `file:line`. Nothing of them will."""
-        left = list(self._waiting())
+    def left_out(self) -> str:
+        """What the user did not wait for, and where, for an error; empty: nothing.
+
+        What has not begun never will.
+        """
+        left, running = (
+            self._in_state(inspect.CORO_CREATED),
+            self._in_state(inspect.CORO_RUNNING, inspect.CORO_SUSPENDED),
+        )
         begun = {task.get_coro() for task in asyncio.all_tasks()} if left else set()
         for statement, _, _ in left:
             if statement not in begun:
                 # Else Python warned of it, with the line that happens to throw it away.
                 statement.close()
-        return [f"{file}:{line}" for _, file, line in left]
+        if left:
+            return (
+                f"never awaited what it asked of context.connection at {_told(left)}, so that "
+                "nothing of it ran; write await before it"
+            )
+        if running:
+            return (
+                f"did not wait for the end of what it asked of context.connection at "
+                f"{_told(running)}; await it, or its task, before the handler returns"
+            )
+        return ""
 
-    def _waiting(self) -> Iterator[tuple[Coroutine[Any, Any, Any], str, int]]:
-        for made in self._made:
-            if inspect.getcoroutinestate(made[0]) == inspect.CORO_CREATED:
-                yield made
+    def _in_state(self, *states: str) -> list[Made]:
+        return [made for made in self._made if inspect.getcoroutinestate(made[0]) in states]
+
+
+def _told(made: Sequence[Made]) -> str:
+    _, file, line = made[0]
+    more = f" and {len(made) - 1} more" if len(made) > 1 else ""
+    return f"{file}:{line}{more}"
 
 
 class Noting(Protocol):
-    """A connection that may note what is made of it."""
+    """A connection, or what is made of one, that may note what is made of it."""
 
-    def note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
+    def outbox_note_statement(self, statement: Coroutine[Any, Any, Any]) -> None:
         """Remember a statement, if that is wanted now."""
 
 
@@ -60,9 +85,10 @@ K = TypeVar("K", bound=type[Noting])
 
 
 def noting(kind: K) -> K:
-    """Have a connection note each statement that is made of it by a public method."""
-    for name, method in inspect.getmembers(kind, inspect.iscoroutinefunction):
-        if not name.startswith("_"):
+    """Have it note each statement that is made of it by a public method."""
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        # The driver puts plain functions around some.
+        if not name.startswith("_") and inspect.iscoroutinefunction(inspect.unwrap(method)):
             setattr(kind, name, _noted(method))
     return kind
 
@@ -71,7 +97,7 @@ def _noted(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any
     @functools.wraps(method)
     def made(self: Noting, *args: object, **kwargs: object) -> Coroutine[Any, Any, Any]:
         statement = method(self, *args, **kwargs)
-        self.note_statement(statement)
+        self.outbox_note_statement(statement)
         return statement
 
     return made
@@ -79,6 +105,9 @@ def _noted(method: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any
 
 def _place() -> tuple[str, int]:
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(_PASSED_OVER):
+    # Code that was made while the program runs may be of no module.
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(
+        _PASSED_OVER
+    ):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

@@ -5,7 +5,7 @@
 -- reset: a handler may have committed, and begun another one.
 -- A plan is kept, also from when the inbox was empty. For one id it is by the key, however full the
 -- inbox becomes; for several it would read all of it, so that one is planned each time, and written
--- so that it is by the key without statistics too.
+-- so that it is by the key without statistics too. Tables of one family may have the same places.
 WITH finish (text) AS (SELECT $text$
 WITH finished AS (
     UPDATE {schema}.consumer_inbox SET processing_duration_ms = <milliseconds>
@@ -28,9 +28,11 @@ SELECT
     replace(replace(replace(text,
         '<milliseconds>', '%(milliseconds)d'),
         '<transaction>', '''%(transaction)d'''),
-        '<these>', 'ctid = ANY(ARRAY(SELECT (
-            SELECT i.ctid FROM {schema}.consumer_inbox i WHERE i.event_id = e.id
-                AND i.consumer_name = ' || replace(quote_literal($1::text), '%', '%%') || '
-        ) FROM unnest(CAST(''{%(events)s}'' AS uuid[])) AS e (id)))'
+        '<these>', replace('ctid = ANY(ARRAY(SELECT (
+            SELECT i.ctid FROM {schema}.consumer_inbox i
+            WHERE i.consumer_name = <consumer> AND i.event_id = e.id
+        ) FROM unnest(CAST(''{%(events)s}'' AS uuid[])) AS e (id)))
+            AND consumer_name = <consumer> AND event_id = ANY(CAST(''{%(events)s}'' AS uuid[]))',
+            '<consumer>', replace(quote_literal($1::text), '%', '%%'))
     ) AS several
 FROM finish
