@@ -74,7 +74,9 @@ class SyncOutbox:
         """Write one event. It is published if, and only if, the caller's transaction commits.
 
         Args:
-            connection: With an open transaction.
+            connection: In the transaction of what the event tells. Sessions and connections of
+                SQLAlchemy, and psycopg's, begin one by themselves: without a commit of yours there
+                is no event.
             event: What happened.
 
         Returns:
@@ -82,7 +84,8 @@ class SyncOutbox:
 
         Raises:
             EventError: The event cannot be stored or published; nothing was sent.
-            TransactionError: No transaction is open on the connection; nothing was sent.
+            TransactionError: Each statement would be committed by itself: no transaction is open,
+                or the connection is in autocommit; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
         with tracing.writing(self._schema, event) as trace:
@@ -97,7 +100,9 @@ class SyncOutbox:
         All are checked before the first is written.
 
         Args:
-            connection: With an open transaction.
+            connection: In the transaction of what the event tells. Sessions and connections of
+                SQLAlchemy, and psycopg's, begin one by themselves: without a commit of yours there
+                is no event.
             events: What happened.
 
         Returns:
@@ -106,7 +111,8 @@ class SyncOutbox:
         Raises:
             EventError: One of them cannot be stored or published; names its index. None is
                 written.
-            TransactionError: No transaction is open on the connection; nothing was sent.
+            TransactionError: Each statement would be committed by itself: no transaction is open,
+                or the connection is in autocommit; nothing was sent.
             TypeError: Not a connection this class knows; nothing was sent.
         """
         given = listed(events)
