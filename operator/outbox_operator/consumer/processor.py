@@ -224,7 +224,7 @@ class Processor:
             return await self._dead_letters.put_aside(decided, item, cause_of(outcome))
         if isinstance(decided, Acknowledge):
             return decided
-        label, words = "retry", "not handled, next delivery"
+        label, words = "retry", f"not handled by {self._handler.name}, next delivery"
         if isinstance(decided, PutOff):
             label, words = "put_off", "put off, next try"
         self._metrics.processed(label, item.event.type).inc()

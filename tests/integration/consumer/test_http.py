@@ -126,7 +126,7 @@ async def test_handles_no_more_than_concurrency_at_once(
 
 
 async def test_an_endpoint_that_fails_is_asked_again_until_it_succeeds(
-    client: Client, stream_prefix: str, endpoint: Endpoint
+    client: Client, stream_prefix: str, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = await Source.create(client, stream_prefix)
     endpoint.answer = answering(500)
@@ -138,6 +138,7 @@ async def test_an_endpoint_that_fails_is_asked_again_until_it_succeeds(
     assert set(endpoint.ids()) == {event_id}
     assert endpoint.requests[1].headers["Outbox-Deliveries"] == "2"
     assert metric(app, "outbox_consumer_redeliveries_total") == len(endpoint.requests) - 1
+    assert f"event {event_id} not handled by {endpoint.url}, next delivery in " in caplog.text
     assert await source.dead_letters() == []
 
 

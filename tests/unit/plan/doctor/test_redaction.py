@@ -101,7 +101,9 @@ def test_of_logs_our_own_lines_stay_without_what_handlers_say() -> None:
     kept, others = log_lines(
         [
             line(message="connected", address="nats://n:4222", role="consumer"),
-            line(message=f"event 1 not handled, next delivery in 3 s: {SECRET}", event_id="1"),
+            line(
+                message=f"event 1 not handled by a:b, next delivery in 3 s: {SECRET}", event_id="1"
+            ),
             line(message="refused", exception=f"Traceback … {SECRET}", key=SECRET),
             json.dumps({"logger": "shop.billing", "message": SECRET}),
             f"print: {SECRET}",
@@ -113,6 +115,6 @@ def test_of_logs_our_own_lines_stay_without_what_handlers_say() -> None:
 
     assert others == 5
     assert [json.loads(one)["message"] for one in kept] == [
-        "connected", "event 1 not handled, next delivery in 3 s", "refused",
+        "connected", "event 1 not handled by a:b, next delivery in 3 s", "refused",
     ]  # fmt: skip
     assert SECRET not in "".join(kept)
