@@ -36,7 +36,7 @@ def test_from_events_to_parquet(dev: Dev) -> None:
     assert table.column("customer").to_pylist() == ["ada", "ada"]
     assert json.loads(table.column("payload").to_pylist()[0]) == {"id": 42, "customer": "ada"}
     head, paid = (dev.folder / "paid.csv").read_text().splitlines()
-    assert head == "stored_at,key,payload,customer"
+    assert head == "stored_at,key,customer,payload"
     assert ",42," in paid
     assert dev.end() == 0
     away = outbox(dev.folder, exports[0])
