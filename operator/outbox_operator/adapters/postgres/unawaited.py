@@ -32,9 +32,7 @@ class Statements:
     def note(self, statement: Coroutine[Any, Any, Any]) -> None:
         """Remember one, and where it was made."""
         if len(self._made) >= self._most:
-            self._made = self._in_state(
-                inspect.CORO_CREATED, inspect.CORO_RUNNING, inspect.CORO_SUSPENDED
-            )
+            self._made = self._not_ended()
             self._most = max(_KEPT, 2 * len(self._made))
         self._made.append((statement, *_place()))
 
@@ -43,11 +41,12 @@ class Statements:
 
         What has not begun never will.
         """
-        left, running = (
-            self._in_state(inspect.CORO_CREATED),
-            self._in_state(inspect.CORO_RUNNING, inspect.CORO_SUSPENDED),
-        )
-        begun = {task.get_coro() for task in asyncio.all_tasks()} if left else set()
+        waiting = self._not_ended()
+        if not waiting:
+            return ""
+        is_new = inspect.CORO_CREATED
+        left = [made for made in waiting if inspect.getcoroutinestate(made[0]) == is_new]
+        begun = {task.get_coro() for task in asyncio.all_tasks()}
         for statement, _, _ in left:
             if statement not in begun:
                 # Else Python warned of it, with the line that happens to throw it away.
@@ -57,15 +56,13 @@ class Statements:
                 f"never awaited what it asked of context.connection at {_told(left)}, so that "
                 "nothing of it ran; write await before it"
             )
-        if running:
-            return (
-                f"did not wait for the end of what it asked of context.connection at "
-                f"{_told(running)}; await it, or its task, before the handler returns"
-            )
-        return ""
+        return (
+            "did not wait for the end of what it asked of context.connection at "
+            f"{_told(waiting)}; await it, or its task, before the handler returns"
+        )
 
-    def _in_state(self, *states: str) -> list[Made]:
-        return [made for made in self._made if inspect.getcoroutinestate(made[0]) in states]
+    def _not_ended(self) -> list[Made]:
+        return [made for made in self._made if getattr(made[0], "cr_frame", None) is not None]
 
 
 def _told(made: Sequence[Made]) -> str:

@@ -82,14 +82,14 @@ async def test_to_note_one_costs_the_same_however_many_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     connection, looks = Connection(), 0
-    original = Statements._in_state
+    original = Statements._not_ended
 
-    def looking(statements: Statements, *states: str) -> list[Made]:
+    def looking(statements: Statements) -> list[Made]:
         nonlocal looks
         looks += 1
-        return original(statements, *states)
+        return original(statements)
 
-    monkeypatch.setattr(Statements, "_in_state", looking)
+    monkeypatch.setattr(Statements, "_not_ended", looking)
     made = [connection.execute(str(number)) for number in range(32_000)]
     assert looks < 12
     for one in made:
