@@ -154,7 +154,7 @@ def _culprit(field: str, value: object) -> str | None:
 
 
 def _faults(path: str, value: object, depth: int) -> Iterator[str]:
-    fault = _fault(value)
+    fault = unstorable(value)
     if fault is not None:
         yield f"{path} {fault}"
     elif depth > _DEEPEST:
@@ -163,7 +163,7 @@ def _faults(path: str, value: object, depth: int) -> Iterator[str]:
         for name, item in value.items():
             if not isinstance(name, str | int | float | None):
                 yield f"{path}: key {name!r} is {type(name).__name__}; use text as key"
-            elif (fault := _fault(name)) is not None:
+            elif (fault := unstorable(name)) is not None:
                 yield f"{path}: key {name!r} {fault}"
             yield from _faults(f"{path}.{str(name)[:_LONGEST_NAME]}", item, depth + 1)
         if twins := _twins(value):
@@ -175,7 +175,7 @@ def _faults(path: str, value: object, depth: int) -> Iterator[str]:
         yield from _faults(path, _plain(value), depth + 1)
 
 
-def _fault(item: object) -> str | None:
+def unstorable(item: object) -> str | None:
     """What is wrong with one value, not looking inside it."""
     if isinstance(item, str):
         if "\x00" in item:

@@ -165,13 +165,7 @@ def _known(event_id: object, replay: str | None) -> uuid.UUID:
 
 
 def _is_text(value: object) -> bool:
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
-    return True
+    return isinstance(value, str) and encoding.unstorable(value) is None
 
 
 def _text(where: str, name: str, value: str) -> str:
