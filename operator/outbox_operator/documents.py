@@ -115,21 +115,17 @@ def _pattern(kind: type[BaseModel], loc: tuple[str | int, ...]) -> str | None:
     """The expression that a field's text has to match; None: it has none, or is no text."""
     whole = kind.model_json_schema()
     schemas = [whole]
-    for part in (*loc, None):
-        schemas = list(_plain(schemas, whole))
-        if part is None:
-            break
-        name = "items" if isinstance(part, int) else part
+    for part in loc:
         schemas = [
             inner
-            for one in schemas
+            for one in _plain(schemas, whole)
             for inner in (
-                one.get("items") if isinstance(part, int) else one.get("properties", {}).get(name),
+                one.get("items") if isinstance(part, int) else one.get("properties", {}).get(part),
                 one.get("additionalProperties"),
             )
             if isinstance(inner, dict)
         ]
-    return next((one["pattern"] for one in schemas if "pattern" in one), None)
+    return next((one["pattern"] for one in _plain(schemas, whole) if "pattern" in one), None)
 
 
 def _plain(schemas: Iterable[dict[str, Any]], whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from outbox_operator.cli.cluster import options, target
 from outbox_operator.cli.laptop.parser import LaptopParser
-from outbox_operator.errors import SpecError
+from outbox_operator.errors import SpecError, needing
 
 if TYPE_CHECKING:
     from outbox_operator.adapters.postgres.url import PostgresTarget
@@ -94,12 +94,8 @@ def run(args: argparse.Namespace) -> int:
         if args.config or args.url_file:
             raise SpecError("give the name of a pipeline, or --config or --url-file, not both")
         return session.run(args, rebase.rebase)
-    try:
+    with needing("relay"):
         asyncio.run(_rebase(args))
-    except ModuleNotFoundError as error:
-        raise SpecError(
-            f"{error.name} is not installed; pip install 'outbox-operator[relay]'"
-        ) from error
     return 0
 
 
