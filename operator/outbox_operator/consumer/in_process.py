@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import inspect
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -64,7 +65,7 @@ class Consumer:
         drain_seconds: How long handlers may go on when the block ends.
 
     Raises:
-        SpecError: An argument is of another type.
+        SpecError: An argument is of another type, or the timeout is none.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Consumer:
         drain_seconds: float = 25.0,
     ) -> None:
         _check({name: one for name, one in locals().items() if name != "self"})
+        if not 0 < timeout < math.inf:
+            raise SpecError(f"Consumer: timeout: wanted seconds, more than 0, found {timeout}")
         self._handlers = handlers
         self._inbox = inbox
         self._timeout = timeout
@@ -167,6 +170,7 @@ class Consumer:
 
         config = settings.by_hand(self._options, os.environ)
         config = dataclasses.replace(config, **self._settings)
+        settings.check(config, "of Consumer")
         handler = PythonHandler(
             config.durable,
             self._handlers,
@@ -197,7 +201,9 @@ def _check(given: Mapping[str, object]) -> None:
     shown = inspect.get_annotations(Consumer.__init__)
     for name, value in given.items():
         if not _fits(value, wanted[name]):
-            found = type(value).__name__ if name in _SECRET else f"{value!r:.100}"
+            found = f"{value!r:.100}"
+            if name in _SECRET or "://" in found:
+                found = type(value).__name__
             raise SpecError(f"Consumer: {name}: wanted {shown[name]}, found {found}")
 
 

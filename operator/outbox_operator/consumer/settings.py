@@ -5,6 +5,7 @@ Called by `outbox consume`. Reads one file and nothing else.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, Final
@@ -91,7 +92,7 @@ def by_hand(
         concurrency=options["concurrency"],
         health_port=options["health_port"],
     )
-    _check(config, "of the command line")
+    check(config, "of the command line")
     return config
 
 
@@ -140,11 +141,12 @@ def parse(text: bytes | str, *, where: str) -> ConsumerConfig:
         SpecError: It is not a configuration; names each field with what is wrong.
     """
     config = documents.parse(ConsumerConfig, text, where)
-    _check(config, where)
+    check(config, where)
     return config
 
 
-def _check(config: ConsumerConfig, where: str) -> None:
+def check(config: ConsumerConfig, where: str) -> None:
+    """Refuse values that can never work. Raises SpecError."""
     handlers = [name for name in ("http", "python") if getattr(config, name) is not None]
     if len(handlers) != 1:
         raise SpecError(
@@ -165,10 +167,15 @@ def _check(config: ConsumerConfig, where: str) -> None:
                 )
     for name, lowest in (("concurrency", 1), ("ack_wait_seconds", 0.1), ("drain_seconds", 0.0)):
         value = getattr(config, name)
-        if value < lowest:
+        if not lowest <= value < math.inf:
             raise SpecError(
                 f"configuration {where}: {name}: wanted {lowest} or more, found {value}"
             )
+    if not all(0 <= pause < math.inf for pause in config.backoff_seconds):
+        raise SpecError(
+            f"configuration {where}: backoff_seconds: wanted seconds, 0 or more, "
+            f"found {config.backoff_seconds}"
+        )
     if config.max_deliver == 0 or config.max_deliver < -1:
         raise SpecError(
             f"configuration {where}: max_deliver: wanted 1 or more, or -1 for ever, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any, Final
@@ -72,12 +73,33 @@ def test_the_extra_that_is_not_installed_is_named(code: str) -> None:
         ({"ordering": "perkey"}, "ordering: wanted Literal['None', 'PerKey'], found 'perkey'"),
         ({"unhandled": None}, "unhandled: wanted Literal['DeadLetter', 'Ack'], found None"),
         ({"inbox": b"postgresql://me:secret@db/shop"}, "inbox: wanted str | None, found bytes"),
+        ({"stream": ["nats://me:secret@nats"]}, "stream: wanted str | None, found list"),
+        ({"timeout": 0}, "timeout: wanted seconds, more than 0, found 0"),
+        ({"timeout": math.nan}, "timeout: wanted seconds, more than 0, found nan"),
     ],
 )
 def test_an_argument_of_another_type_is_refused_at_once(given: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError) as refused:
         Consumer(**{"handlers": Handlers(), **given})
     assert refused.value.message == f"Consumer: {said}"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"backoff": (-1,)}, r"backoff_seconds: wanted seconds, 0 or more, found \(-1,\)"),
+        ({"backoff": (1, math.nan)}, "backoff_seconds: wanted seconds, 0 or more"),
+        ({"backoff": (math.inf,)}, "backoff_seconds: wanted seconds, 0 or more"),
+        ({"drain_seconds": math.nan}, r"drain_seconds: wanted 0\.0 or more, found nan"),
+        ({"drain_seconds": -5}, r"drain_seconds: wanted 0\.0 or more, found -5"),
+    ],
+)
+async def test_pauses_that_can_never_be_are_refused(given: dict[str, Any], said: str) -> None:
+    handlers = Handlers()
+    handlers.handler("a")(print)
+    consumer = Consumer(handlers, nats="nats://nats", stream="ORDERS", durable="billing", **given)
+    with pytest.raises(SpecError, match=said):
+        await consumer.__aenter__()
 
 
 def test_what_is_of_its_type_is_taken() -> None:

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from outbox_operator.consumer.handlers import unawaited
 from outbox_operator.consumer.handlers.callables import (
     hides_yield,
     place,
@@ -60,7 +61,13 @@ def check_callable(function: object, what: str) -> None:
 
 
 async def run(function: Callable[[], object]) -> None:
-    """Call a hook; one that is not async in a thread that keeps no process from ending."""
+    """Call a hook; one that is not async in a thread that keeps no process from ending.
+
+    Raises:
+        SpecError: It threw a coroutine away, so that nothing of that ran.
+        Exception: Whatever it raises.
+    """
+    thrown_away = unawaited.noted()
     if runs_in_the_loop(function):
         answer = function()
     else:
@@ -73,3 +80,5 @@ async def run(function: Callable[[], object]) -> None:
             thread.close()
     if inspect.isawaitable(answer):  # of a lambda, or under a decorator that is not async
         await answer
+    if thrown_away:
+        raise SpecError(f"hook{place(function)}: {thrown_away[0]}")

@@ -18,6 +18,7 @@ from outbox_operator.consumer import (
     Next,
     ReceivedEvent,
 )
+from outbox_operator.errors import SpecError
 from outbox_operator.testing.handlers import RunningHandlers
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -142,3 +143,25 @@ async def test_a_batch_and_what_stands_around_a_call_count_too() -> None:
 
 async def test_an_answer_of_the_handler_stands() -> None:
     assert await deliver(given_up) == ("dead_letter", "given up")
+
+
+async def open_pool() -> None:
+    await asyncio.sleep(0)
+
+
+def starts_in_a_thread() -> None:
+    open_pool()  # type: ignore[unused-coroutine]
+
+
+async def starts() -> None:
+    open_pool()  # type: ignore[unused-coroutine]
+
+
+@pytest.mark.parametrize("starter", [starts, starts_in_a_thread])
+async def test_a_start_that_throws_one_away_has_failed(starter: Callable[[], Any]) -> None:
+    app = Handlers()
+    app.handler("a")(helper)
+    app.on_startup(starter)
+    with pytest.raises(SpecError, match=r"hook at .*: a coroutine was never awaited: 'open_pool'"):
+        async with RunningHandlers(app):
+            pass
