@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from outbox_operator import documents
+from outbox_operator.consumer import sources
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import (
     ConsumerConfig,
@@ -93,6 +94,7 @@ def by_hand(
         health_port=options["health_port"],
     )
     check(config, "of the command line")
+    sources.check_url(config)  # which would be tried for ever, and stay as it is
     return config
 
 

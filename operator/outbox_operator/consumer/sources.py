@@ -13,7 +13,9 @@ from difflib import SequenceMatcher
 from functools import partial
 from typing import Final
 
+from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.pull_session import has_new_login, pull_session
+from outbox_operator.adapters.redis.login import RedisLogin
 from outbox_operator.adapters.source import Delivery, Others, Source
 from outbox_operator.counted import counted
 from outbox_operator.errors import SpecError
@@ -88,6 +90,18 @@ def nearest(config: ConsumerConfig, others: Others) -> str:
     return f"{others.kind}: {shown or 'none'}{f' and {left} more' if left > 0 else ''}"
 
 
+def check_url(config: ConsumerConfig) -> None:
+    """Refuse the URL of a server that can be none.
+
+    Raises:
+        SpecError: See above.
+    """
+    if config.redis is not None:
+        RedisLogin(url=config.redis.url).server()
+    else:
+        NatsAuth(url=config.jetstream.url).check_servers()
+
+
 def letters_to(config: ConsumerConfig) -> str | None:
     """Where dead letters are stored; None: nowhere."""
     prefix = config.dead_letter_subject
@@ -139,7 +153,6 @@ async def _redis(
 ) -> AsyncIterator[Session]:
     try:
         from outbox_operator.adapters.redis.group import RedisGroup
-        from outbox_operator.adapters.redis.login import RedisLogin
     except ImportError as error:
         raise SpecError(
             f"Redis at {redis.url}: the client is not installed: "

@@ -151,6 +151,31 @@ def test_by_hand_wrong_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "url", "said"),
+    [
+        ("nats", "127.0.0.1:4222", "NATS at 127.0.0.1:4222: not the URL of a server; wanted nats:"),
+        ("nats", "nats://a,nats://:4222", "NATS at nats://:4222: not the URL of a server"),
+        ("nats", "me:secret@a:4222", "NATS at a:4222: not the URL of a server"),
+        ("redis", "127.0.0.1:6379", "Redis at 127.0.0.1:6379: not the URL of a server; wanted red"),
+        ("redis", "redis://me:secret@a", "Redis at redis://a: the URL holds a login"),
+    ],
+)
+def test_by_hand_a_url_that_can_never_work_is_refused_at_once(
+    option: str, url: str, said: str
+) -> None:
+    for given, environment in (
+        ({**GIVEN, option: url}, ENVIRONMENT),
+        (GIVEN, {**ENVIRONMENT, f"{option.upper()}_URL": url}),
+    ):
+        if option == "redis":
+            environment = {k: v for k, v in environment.items() if not k.startswith("NATS_")}
+        with pytest.raises(SpecError) as caught:
+            settings.by_hand(given, environment)
+        assert caught.value.message.startswith(said)
+        assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     ("variable", "name"),
     [("OUTBOX_STREAM", "identity.user.v1"), ("OUTBOX_STREAM", "a b"), ("OUTBOX_CONSUMER", "a/b")],
 )

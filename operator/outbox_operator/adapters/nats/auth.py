@@ -84,7 +84,7 @@ class NatsAuth:
         Raises:
             SpecError: A URL is malformed.
         """
-        self._check_servers()
+        self.check_servers()
         return replace(self, url=",".join(_within(namespace, url) for url in self.servers))
 
     def is_same_user(self, other: NatsAuth) -> bool:
@@ -123,7 +123,7 @@ class NatsAuth:
             CredentialsError: See above.
             SpecError: A URL is malformed.
         """
-        self._check_servers()
+        self.check_servers()
         malformed = CredentialsError(f"NATS at {self.address}: the {self.kind} is malformed")
         if self.creds and not all(mark in self.creds for mark in _CREDS_MARKS):
             raise malformed
@@ -133,7 +133,12 @@ class NatsAuth:
             except (nkeys.NkeysError, ValueError) as error:
                 raise malformed from error
 
-    def _check_servers(self) -> None:
+    def check_servers(self) -> None:
+        """Refuse what is not the URL of a server.
+
+        Raises:
+            SpecError: One is malformed.
+        """
         for url in self.servers:
             try:
                 parts = urlsplit(url)
