@@ -23,6 +23,7 @@ from outbox_operator.adapters.postgres.errors import (
     transaction_pooler,
     understood,
 )
+from outbox_operator.adapters.postgres.known_types import TypeKnowing
 from outbox_operator.adapters.postgres.queries import statement
 from outbox_operator.adapters.postgres.url import PostgresTarget, tls
 from outbox_operator.errors import (
@@ -60,7 +61,7 @@ async def connect(
     statement_timeout: float = STATEMENT_SECONDS,
     guarded: bool = False,
     statements_of_others: bool = False,
-    connection_class: type[Connection] = asyncpg.Connection,
+    connection_class: type[Connection] = TypeKnowing,
 ) -> Connection:
     """Connect straight to a primary.
 

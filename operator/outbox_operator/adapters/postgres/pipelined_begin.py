@@ -12,6 +12,8 @@ from typing import Any, Final
 import asyncpg
 from asyncpg.transaction import Transaction
 
+from outbox_operator.adapters.postgres.known_types import TypeKnowing
+
 _MORE: Final = getattr(socket, "MSG_MORE", 0)
 """Where systems know it, the kernel waits for more to send."""
 _RUN: Final = (
@@ -27,7 +29,7 @@ def message_of(begin: str) -> bytes:
     return b"P" + (4 + len(parse)).to_bytes(4, "big") + parse + _RUN
 
 
-class PipelinedBegin(asyncpg.Connection):
+class PipelinedBegin(TypeKnowing):
     """The driver's, which can send BEGIN together with what follows it.
 
     Attributes:
