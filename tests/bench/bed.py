@@ -22,6 +22,7 @@ from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.nats.auth import NatsAuth
 from outbox_operator.adapters.nats.driver import WireClient
 from outbox_operator.plan.jetstream.stream_config import desired_stream
+from outbox_operator.wire.subjects import nudge_subject
 from support.jetstream import OWNER, pass_stream, stream_spec
 from support.nats import NatsServer, connected
 from support.outbox import migrate
@@ -118,6 +119,10 @@ class Bed:
     async def create_stream(self) -> None:
         """The pipeline's stream, empty."""
         await create_stream(self.client, self.nats.auth, STREAM, self.replicas)
+
+    async def nudge(self) -> None:
+        """Tell relays that there is something, as a writer does."""
+        await self.client.publish(nudge_subject(NAMESPACE, PIPELINE), b"")
 
     def broker(self) -> dict[str, Any]:
         """Where programs of the bench find the stream."""

@@ -34,13 +34,14 @@ async def cold(bed: Bed, events: int) -> dict[str, float]:
 
 
 async def big_transaction(bed: Bed, events: int, size: int) -> float:
-    """Commit a whole backlog at once; when the commit was sent."""
+    """Commit a whole backlog at once, and nudge, as the library does; when the commit was sent."""
     writer = await asyncpg.connect(bed.url)
     try:
         await writer.execute("BEGIN")
         await writer.execute("CALL bench_fill($1, $2, false)", events, size)
         begun = time.time()
         await writer.execute("COMMIT")
+        await bed.nudge()
     finally:
         await writer.close()
     # What its server process used would be counted as used afterwards, if it ended meanwhile.
@@ -72,17 +73,24 @@ async def finish(
     }
 
 
-async def warm(bed: Bed, events: int, size: int, relays: int) -> dict[str, float]:
+async def warm(
+    bed: Bed, events: int, size: int, relays: int, *, before: int = 0
+) -> dict[str, float]:
     """Idle relays, then one big transaction commits. The clock runs from its commit.
 
     That is how several relays can be measured: they share the shards before work comes.
+
+    Args:
+        before: Events of a transaction that they drain first, which does not count.
     """
     await bed.clear()
     processes = [bed.relay().start() for _ in range(relays)]
     for process in processes:
         await process.ready()
-    begun = await big_transaction(bed, events, size)
-    figures = await finish(bed, events, [process.pid for process in processes], begun)
+    pids = [process.pid for process in processes]
+    if before:
+        await finish(bed, before, pids, await big_transaction(bed, before, size))
+    figures = await finish(bed, events, pids, await big_transaction(bed, events, size), before)
     for process in processes:
         process.terminate()
     return figures

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from bench.bed import Bed, an_outbox
+from bench.bed import NAMESPACE, PIPELINE, Bed, an_outbox
 from outbox_operator.adapters.redis.entries import DATA_FIELD
 from outbox_operator.wire.headers import EVENT_ID
+from outbox_operator.wire.subjects import nudge_subject
 from support.postgres import PostgresServer
 from support.redis import RedisServer, make_stream, redis_client
 from support.redis_outbox import NO_NATS
@@ -35,6 +36,11 @@ class RedisBed(Bed):
 
     redis: RedisServer
     fields = Fields(EVENT_ID, DATA_FIELD.decode())
+
+    async def nudge(self) -> None:
+        """See `Bed`."""
+        async with redis_client(self.redis) as client:
+            await client.publish(nudge_subject(NAMESPACE, PIPELINE), b"")
 
     def broker(self) -> dict[str, Any]:
         """See `Bed`."""

@@ -9,13 +9,11 @@ connection's send buffer can follow later messages. Decides nothing about retrie
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.msg import Msg
 
 from outbox_operator.adapters.nats.ack_router import ACK_SECONDS, AckRouter
 from outbox_operator.adapters.nats.api import JetStreamApi
@@ -318,7 +316,7 @@ class Publisher:
         """
         refused: asyncio.Future[Denial] = asyncio.get_running_loop().create_future()
 
-        async def receive(_: Msg) -> None:
+        def receive(*_: bytes) -> None:
             callback()
 
         def refuse(denial: Denial) -> None:
@@ -328,7 +326,7 @@ class Publisher:
         forget = self._client.on_denied("subscribe", subject, refuse)
         subscription = None
         try:
-            subscription = await self._client.subscribe(subject, cb=receive)
+            subscription = await self._client.listen(subject, receive)
             await self._client.confirm(self._router.ack_seconds)
             if not refused.done():
                 accepted()
@@ -337,9 +335,8 @@ class Publisher:
             raise connection_error(error, self._auth) from error
         finally:
             forget()
-            if subscription is not None and refused.done():
-                with contextlib.suppress(nats.errors.Error):
-                    await subscription.unsubscribe()
+            if subscription is not None:
+                await self._client.unlisten(subscription)
 
     async def close(self) -> None:
         """End the connection at once; messages on the way may or may not arrive."""
