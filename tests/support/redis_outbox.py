@@ -30,7 +30,7 @@ class Entry:
 
 
 class RedisOutbox(Outbox):
-    """As `Outbox`, with a stream of one shard in Redis."""
+    """As `Outbox`, with a stream in Redis."""
 
     redis: RedisServer
 
@@ -41,7 +41,8 @@ class RedisOutbox(Outbox):
 
     def relay(self, **changes: Any) -> RelayProcess:
         """See `Outbox`."""
-        there = {"redis": {"url": self.redis.url}, "subject": self.prefix}
+        several = ".{shard}" if self.shards > 1 else ""
+        there = {"redis": {"url": self.redis.url}, "subject": self.prefix + several}
         return super().relay(**{**there, **changes})
 
     async def entries(self) -> list[Entry]:
@@ -86,7 +87,9 @@ async def redis_outbox(
     """A migrated outbox with its stream, a key each shard; its relays are ended after."""
     await migrate(url, shards=shards)
     connection = await asyncpg.connect(url)
-    outbox = RedisOutbox(url, NO_NATS, directory, connection, f"{unique_prefix()}.user.v1")
+    outbox = RedisOutbox(
+        url, NO_NATS, directory, connection, f"{unique_prefix()}.user.v1", shards=shards
+    )
     outbox.redis = redis
     try:
         for key in outbox.keys(shards):

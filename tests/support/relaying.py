@@ -324,6 +324,20 @@ class Outbox:
             bytes_each,
         )
 
+    async def key_of_each_shard(self) -> list[str]:
+        """A key whose events are in the shard, for each of them."""
+        undone = self.connection.transaction()
+        await undone.start()
+        rows = await self.connection.fetch(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', 'key-' || n, '0' FROM generate_series(1, 50 * $1::int) n "
+            "RETURNING shard, partition_key",
+            self.shards,
+        )
+        await undone.rollback()
+        keys = {row["shard"]: row["partition_key"] for row in rows}
+        return [keys[shard] for shard in range(self.shards)]
+
     async def event_ids(self) -> list[str]:
         """Ids of all committed events by position."""
         rows = await self.connection.fetch("SELECT event_id FROM outbox.events ORDER BY position")

@@ -44,6 +44,7 @@ from outbox_operator.relay.shard_cursor import ShardCursor
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.stream import ShardStream
 from outbox_operator.relay.traces import Traces
+from outbox_operator.relay.turns import Turn, Turns
 from outbox_operator.relay.wakeup import Wakeup
 from outbox_operator.telemetry.tracer import Tracer
 from outbox_operator.wire.trace_context import trace_id_in
@@ -71,6 +72,7 @@ class RelayLoop:
         stored: As read after taking ownership.
         ids: Of the rows that were read last; shared with the other shards of the process, since
             their messages go to the same stream.
+        turns: Shared with them as well.
         tracer: Makes spans; None: nobody wants any.
     """
 
@@ -87,6 +89,7 @@ class RelayLoop:
         metrics: RelayMetrics,
         wakeup: Wakeup,
         ids: RepeatedIds,
+        turns: Turns,
         tracer: Tracer | None = None,
     ) -> None:
         config, cursor = settings.config, stored.cursor
@@ -107,6 +110,7 @@ class RelayLoop:
         self._renderer, self._without_ids = renderer(), renderer(mark=None)
         self._traces = Traces(tracer, settings, shard, self._since) if tracer is not None else None
         self._ids = ids
+        self._turn = Turn(turns)
         self._resent_to = stored.resent_to
         self._resending = renderer(mark=f".{shard}.{stored.resent_epoch}")
         self._stream = ShardStream(
@@ -122,10 +126,12 @@ class RelayLoop:
             store, self._stream, progress, metrics,
             stored=stored, policy=config.on_poison, traces=self._traces,
         )  # fmt: skip
-        self._retrying = Retrying(store, sink, self._stream, signals, progress, metrics)
+        self._retrying = Retrying(
+            store, sink, self._stream, signals, progress, metrics, on_rest=self._turn.leave
+        )
         self._reader = Reader(
             store, self._cursor.point, largest=self._largest, on_poll=self._on_poll,
-            page_parts=lambda: signals.page_parts,
+            page_parts=lambda: 1 if self._turn.held else signals.page_parts,
         )  # fmt: skip
         self._nudged = False
         """Whether the last poll was asked for by a writer."""
@@ -148,6 +154,7 @@ class RelayLoop:
             await self._cursor.go_back(error)
             raise
         finally:
+            self._turn.leave()
             await self._reader.close()
         await self._cursor.save()
 
@@ -157,6 +164,8 @@ class RelayLoop:
         while not self._signals.stopping:
             if self._sink.lost:
                 raise self._sink.lost_error()
+            if self._reader.in_window:
+                await self._take_turn()
             page = await self._reader.next()
             if page is not None:
                 drained = await self._run(page)
@@ -168,6 +177,7 @@ class RelayLoop:
                 pause = floor * NUDGED_PAUSES * self._signals.shards
                 pause = min(pause, self._signals.poll_ceiling)
             else:
+                self._turn.leave()
                 self._progress.idle()
                 self._stream.window_read()
                 if time.monotonic() - busy_at >= QUIET_SECONDS:
@@ -193,7 +203,10 @@ class RelayLoop:
         try:
             while following is not None:
                 drained = following.closes and len(following.rows) < MORE_ROWS
-                if not drained:
+                waits = not following.closes and self._turn.must_wait
+                if not (following.closes or waits):
+                    await self._take_turn()
+                if not (drained or waits):
                     self._reader.read_ahead()
                 self._progress.backlog(following.waiting, following.rows[0][CREATED_AT] / 1e6)
                 plan = await self._plan(following, in_flight.sent)
@@ -204,7 +217,7 @@ class RelayLoop:
                 if self._traces is not None:
                     self._traces.sending(following.rows, plan)
                 ends = (
-                    following.closes or halted is not None or bool(plan.dead_letters)
+                    following.closes or waits or halted is not None or bool(plan.dead_letters)
                     or in_flight.sent >= RUN_EVENTS or time.monotonic() - started > RUN_SECONDS
                     or self._signals.stopping
                 )  # fmt: skip
@@ -219,6 +232,8 @@ class RelayLoop:
             if run is not None:
                 run.abandon()
             raise
+        finally:
+            self._turn.leave()
         result = await run.finish() if run is not None else Sent(0, None, None)
         await self._end(result, in_flight)
         if result.refusal is None and halted is not None:
@@ -266,6 +281,12 @@ class RelayLoop:
         naming = self._stream.chain.naming(sent)
         return plan if naming is None else plan.naming(naming)
 
+    async def _take_turn(self) -> None:
+        """Have a turn for whole pages; not while the stream takes nothing, or others would wait."""
+        if not self._turn.held:
+            await self._retrying.ensure_stream_facts()
+            await self._turn.take()
+
     def _say_repeated(self, positions: Set[int]) -> None:
         self._metrics.repeated_ids.inc(len(positions))
         log.warning(
@@ -307,8 +328,8 @@ class RelayLoop:
         else:
             if result.count:
                 self._retrying.progressed()
+            await self._reader.rewind(self._cursor.point)  # and keep no page while it waits
             await self._retrying.after_refusal(result.refusal, failed)
-            await self._reader.rewind(self._cursor.point)
 
     async def _halt(self, row: Row, found: poison.Poison) -> None:
         """Stay at a poison event, with policy Halt, until a person has acted."""
@@ -322,8 +343,8 @@ class RelayLoop:
         self._progress.halted(found.error)
         self._stream.invalidate_facts()
         await self._cursor.save()
+        await self._reader.rewind(self._cursor.point)  # the row may be changed or deleted
         await self._retrying.rest(_HALT_RECHECK_SECONDS)
-        await self._reader.rewind(self._cursor.point)  # the row may have been changed or deleted
 
     async def _candidates(self, last: int) -> Candidates:
         lower, upper, done = self._bounds()

@@ -29,6 +29,7 @@ from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.shard_session import ShardSession
 from outbox_operator.relay.signals import Signals
 from outbox_operator.relay.sweeper import Sweeper
+from outbox_operator.relay.turns import WHOLE_PAGES, Turns
 from outbox_operator.telemetry.logging import bind
 from outbox_operator.telemetry.tracer import Tracer
 
@@ -43,8 +44,6 @@ UNWOKEN_POLL_SECONDS: Final = 1.0
 """Longest pause of a quiet shard that was to be woken and cannot be: as by default."""
 IDLE_POLLS_PER_SECOND: Final = 8.0
 """Of all quiet shards of a process together."""
-WHOLE_PAGES: Final = 4
-"""Shards of a process that may read whole pages; more of them share the memory of these."""
 _RETRY_SECONDS: Final = (0.2, 10.0)
 """First and longest pause before a shard that failed is tried again."""
 _STABLE_SECONDS: Final = 30.0
@@ -90,6 +89,7 @@ class Ownership:
     _positions_due: float = 0.0
     _sleeps: bool = False
     _ids: RepeatedIds = field(default_factory=RepeatedIds)
+    _turns: Turns = field(default_factory=Turns)
     _poll_max: float = UNWOKEN_POLL_SECONDS
     _sweeper: Sweeper | None = None
 
@@ -225,6 +225,7 @@ class Ownership:
             self.metrics,
             self._sleeps,
             self._ids,
+            self._turns,
             self.tracer,
         )
         with bind(shard=shard):

@@ -123,6 +123,11 @@ class Reader:
         self._moved_at = -LONG_SECONDS
         """When transactions were last seen to have ended, those of S1 among them."""
 
+    @property
+    def in_window(self) -> bool:
+        """Whether more is known to wait than was read."""
+        return self._window is not None or self._point.upper is not None
+
     async def next(self) -> Page | None:
         """Return the next page; None when a poll found nothing.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from outbox_operator.adapters.postgres.outbox import OutboxStore
@@ -35,6 +36,9 @@ class StopRequestedError(Exception):
 class Retrying:
     """Attempts of one shard at its stream.
 
+    Args:
+        on_rest: Called before each wait.
+
     Attributes:
         refused: What the server found to be poison in the run before, by position.
     """
@@ -47,6 +51,8 @@ class Retrying:
         signals: Signals,
         progress: ShardProgress,
         metrics: RelayMetrics,
+        *,
+        on_rest: Callable[[], None],
     ) -> None:
         self._store = store
         self._sink = sink
@@ -54,6 +60,7 @@ class Retrying:
         self._signals = signals
         self._progress = progress
         self._metrics = metrics
+        self._on_rest = on_rest
         self._said = ""
         self._retry = Backoff(*_RETRY_SECONDS)
         self.refused: dict[int, poison.Poison] = {}
@@ -155,6 +162,7 @@ class Retrying:
             StopRequestedError: Asked to stop, which ends the attempts.
             OutboxError: A connection is lost, or the ownership is.
         """
+        self._on_rest()
         await self._signals.rest(seconds)
         if self._signals.stopping:
             raise StopRequestedError

@@ -23,6 +23,7 @@ from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.repeated_ids import RepeatedIds
 from outbox_operator.relay.settings import Settings
 from outbox_operator.relay.signals import Signals
+from outbox_operator.relay.turns import Turns
 from outbox_operator.relay.wakeup import Wakeup
 from outbox_operator.telemetry.tracer import Tracer
 
@@ -44,6 +45,7 @@ class ShardSession:
         signals: Of this shard alone; `request_stop` begins the hand-over.
         sleeps: Whether writers notify us when we sleep.
         ids: Of the rows that were read last, of all shards.
+        turns: Of all shards of this process.
         tracer: Makes spans; None: nobody wants any.
     """
 
@@ -55,6 +57,7 @@ class ShardSession:
     metrics: RelayMetrics
     sleeps: bool
     ids: RepeatedIds
+    turns: Turns
     tracer: Tracer | None
 
     async def run(self) -> None:
@@ -79,7 +82,7 @@ class ShardSession:
                 self.settings, store, self.sink, cursor,
                 shard=self.shard, signals=self.signals, progress=self.progress,
                 metrics=self.metrics, wakeup=await self._wakeup(store), ids=self.ids,
-                tracer=self.tracer,
+                turns=self.turns, tracer=self.tracer,
             ).run()  # fmt: skip
         finally:
             await store.close()

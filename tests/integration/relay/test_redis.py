@@ -116,3 +116,29 @@ async def test_a_full_server_waits_and_says_so(alone: RedisOutbox) -> None:
         assert await alone.dead_letters() == []
         await client.config_set("maxmemory", 0)
     await alone.check()
+
+
+async def test_shards_whose_key_takes_nothing_keep_no_other_from_its_turn(
+    database: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    shards, each = 12, 1500
+    async with (
+        redis_outbox(database, redis_server, tmp_path, shards=shards) as outbox,
+        redis_client(redis_server) as client,
+    ):
+        keys = outbox.keys(shards)
+        relay = outbox.relay().start()
+        await eventually(lambda: len(relay.owned) == shards, "all shards", relay=relay)
+        for key in keys[:6]:  # more than have turns
+            await client.delete(key)
+            await client.set(key, "of somebody else")
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', key, '0' FROM generate_series(1, $2) n, unnest($1::text[]) key",
+            await outbox.key_of_each_shard(), each,
+        )  # fmt: skip
+
+        async def others_are_there() -> bool:
+            return [await client.xlen(key) for key in keys[6:]] == 6 * [each]
+
+        await eventually(others_are_there, "what the others have", relay=relay)

@@ -171,6 +171,35 @@ async def test_a_halted_shard_is_named_and_the_others_flow(sharded: Outbox) -> N
     assert str(shard) not in {message.headers["Outbox-Shard"] for message in stored}
 
 
+async def test_shards_with_much_behind_them_take_turns_and_none_keeps_others_from_theirs(
+    database: str, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    shards, each = 12, 1500
+    async with an_outbox(database, nats_server, tmp_path, shards=shards) as outbox:
+        keys = await outbox.key_of_each_shard()
+        # More shards than have turns have stopped, each before as much as the others have.
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (event_type, partition_key, payload, headers) "
+            "SELECT 'bad', key, '0', '{\"Nats-Msg-Id\": \"x\"}' FROM unnest($1::text[]) key",
+            keys[:6],
+        )
+        await outbox.connection.execute(
+            "INSERT INTO outbox.events (event_type, partition_key, payload) "
+            "SELECT 'created', key, '0' FROM generate_series(1, $2) n, unnest($1::text[]) key",
+            keys, each,
+        )  # fmt: skip
+        relay = outbox.relay(on_poison="Halt").start()
+        flowing = (shards - 6) * each
+        stored = await outbox.stored(flowing)
+        assert {int(message.headers["Outbox-Shard"]) for message in stored} == set(range(6, 12))
+        await eventually(lambda: relay.metric("halted") == 6, "six have stopped", relay=relay)
+        await outbox.connection.execute("DELETE FROM outbox.events WHERE event_type = 'bad'")
+        await outbox.published(shards * each)
+        committed = await outbox.event_ids()
+        check_delivery(await outbox.stored(len(committed)), committed)
+        assert relay.peak_kilobytes() < 150_000
+
+
 async def test_quiet_shards_cost_little(
     database: str, nats_server: NatsServer, tmp_path: Path
 ) -> None:
