@@ -338,6 +338,20 @@ def _left_out() -> None:
     RowReader._learn = learn  # type: ignore[method-assign]
 
 
+def _drop_ahead() -> None:
+    """Who lets others read forgets the page that it has read already."""
+    from outbox_operator.relay.loop import RelayLoop
+
+    real = RelayLoop._take_turn
+
+    async def take_turn(self: RelayLoop) -> None:
+        if not self._turn.held:
+            await self._reader.close()
+        await real(self)
+
+    RelayLoop._take_turn = take_turn  # type: ignore[method-assign]
+
+
 PLANTS: Final[dict[str, Callable[[], None]]] = {
     "id-cursor": _id_cursor,
     "drop-ack": _drop_ack,
@@ -363,6 +377,7 @@ PLANTS: Final[dict[str, Callable[[], None]]] = {
     "forget-predecessor": _forget_predecessor,
     "no-ids": _no_ids,
     "left-out": _left_out,
+    "drop-ahead": _drop_ahead,
 }
 
 

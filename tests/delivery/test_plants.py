@@ -179,6 +179,16 @@ async def a_large_event_among_small_ones(stage: Stage) -> None:
     await stage.stored(4001)
 
 
+async def a_backlog_of_several_runs(stage: Stage) -> None:
+    """A run ends while the page behind it is being read, and others may have their turn."""
+    await stage.write(5000)
+    link = stage.servers.replicas[0].postgres
+    link.bytes_per_second = 200_000
+    await stage.relay().start().active()
+    await stage.stored(1500)
+    link.heal()
+
+
 async def numbers_with_many_digits(stage: Stage) -> None:
     """A parser of JSON would round them."""
     await stage.write(payload='{"total": 1.10, "id": 12345678901234567890.123456789}')
@@ -261,6 +271,7 @@ TRAPS = {
     "re-encode": Trap(numbers_with_many_digits, "altered"),
     "forget-predecessor": Trap(a_relay_starts_on_an_empty_stream, "unchained", world="small-new"),
     "left-out": Trap(a_large_event_among_small_ones, "buried"),
+    "drop-ahead": Trap(a_backlog_of_several_runs, "lost"),
     "no-ids": Trap(a_relay_dies_before_it_saves, "duplicate", world="small-new", outages=False),
 }
 
