@@ -38,12 +38,18 @@ def _telling(told: Callable[[Coroutine[Any, Any, Any]], None]) -> Callable[..., 
         if found == [] and not gc.is_finalized(coroutine):
             name, where = getattr(coroutine, "__qualname__", "?"), _place(sys._getframe(1))
             found.append(
-                f"a coroutine was never awaited: {name!r}{where}; nothing of it ran, write await "
-                "before the call"
+                f"a coroutine was never awaited: {name!r}{_written(coroutine)}{where}; nothing of "
+                "it ran, write await before the call"
             )
         told(coroutine)
 
     return tell
+
+
+def _written(coroutine: Coroutine[Any, Any, Any]) -> str:
+    """Where its function is: who throws it away need not be who has made it."""
+    code = getattr(coroutine, "cr_code", None)
+    return "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
 
 
 def _place(frame: FrameType) -> str:
