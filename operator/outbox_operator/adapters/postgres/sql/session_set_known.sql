@@ -1,4 +1,4 @@
 -- Settings by name, for as long as the session lives; those the server lacks are left out.
 SELECT set_config(s.name, s.value, false)
 FROM unnest($1::text[], $2::text[]) AS s (name, value)
-WHERE s.name IN (SELECT name FROM pg_catalog.pg_settings)
+WHERE current_setting(s.name, true) IS NOT NULL
