@@ -9,6 +9,8 @@ import ssl
 from typing import Final
 
 _ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+_NO_HOST: Final = re.compile(r"[\s%]")
+"""Of an IPv6 address a per cent sign begins the zone."""
 
 
 def network_problem(error: BaseException) -> str | None:
@@ -32,6 +34,17 @@ def _in_words(text: str) -> str | None:
         causes = sorted({int(number) for number in _ERRNO.findall(text)})
         return ", ".join(os.strerror(one).lower() for one in causes) or None
     return None
+
+
+def can_be_host(name: str | None) -> bool:
+    """Whether it is an address, or a name that a resolver would look up."""
+    if not name or (_NO_HOST.search(name) and ":" not in name):
+        return False
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def as_seen_in(namespace: str, host: str) -> str:

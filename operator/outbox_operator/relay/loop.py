@@ -33,7 +33,7 @@ from outbox_operator.relay.in_flight import PagesInFlight
 from outbox_operator.relay.losses import StreamRolledBackError
 from outbox_operator.relay.message import Renderer
 from outbox_operator.relay.metrics import RelayMetrics
-from outbox_operator.relay.paging import Snapshot, largest_row
+from outbox_operator.relay.paging import PAGE_ROWS, Snapshot, largest_row
 from outbox_operator.relay.progress import ShardProgress
 from outbox_operator.relay.reading import Page, Reader
 from outbox_operator.relay.recovery import LEAST, MOST_SKIPPED, Numbering
@@ -62,6 +62,8 @@ NUDGED_PAUSES: Final = 10
 """Pauses are this much longer while writers nudge, in case that a nudge is lost."""
 QUIET_SECONDS: Final = 0.05
 """Without events for so long, polls become rarer and the cursor is saved."""
+FEW_PAGES: Final = 4
+"""Of a shard's part of a whole one: such a rest is read at once, whoever else reads."""
 _HALT_RECHECK_SECONDS: Final = 5.0
 
 
@@ -164,11 +166,12 @@ class RelayLoop:
         while not self._signals.stopping:
             if self._sink.lost:
                 raise self._sink.lost_error()
-            if self._reader.in_window:
+            if self._reader.left > self._few:
                 await self._take_turn()
             page = await self._reader.next()
             if page is not None:
                 drained = await self._run(page)
+                page = None  # which may be a whole one, and others have their turn now
                 await self._wakeup.awake()
                 pause, busy_at = floor, time.monotonic()
                 if not (drained and self._nudged):
@@ -203,8 +206,9 @@ class RelayLoop:
         try:
             while following is not None:
                 drained = following.closes and len(following.rows) < MORE_ROWS
-                waits = not following.closes and self._turn.must_wait
-                if not (following.closes or waits):
+                many = following.waiting - len(following.rows) > self._few
+                waits = self._turn.must_wait and (many or self._turn.held)
+                if many and not waits:
                     await self._take_turn()
                 if not (drained or waits):
                     self._reader.read_ahead()
@@ -233,7 +237,8 @@ class RelayLoop:
                 run.abandon()
             raise
         finally:
-            self._turn.leave()
+            if not self._reader.is_ahead:  # else what was read in it is still there
+                self._turn.leave()
         result = await run.finish() if run is not None else Sent(0, None, None)
         await self._end(result, in_flight)
         if result.refusal is None and halted is not None:
@@ -280,6 +285,11 @@ class RelayLoop:
             plan = plan.reaching(self._stream.reach.before(plan.positions))
         naming = self._stream.chain.naming(sent)
         return plan if naming is None else plan.naming(naming)
+
+    @property
+    def _few(self) -> int:
+        """Rows for which nobody waits for a turn."""
+        return FEW_PAGES * PAGE_ROWS // self._signals.page_parts
 
     async def _take_turn(self) -> None:
         """Have a turn for whole pages; not while the stream takes nothing, or others would wait."""

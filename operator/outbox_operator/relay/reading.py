@@ -8,6 +8,7 @@ is read in order of position. Afterwards S2 takes the place of S1.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -124,9 +125,16 @@ class Reader:
         """When transactions were last seen to have ended, those of S1 among them."""
 
     @property
-    def in_window(self) -> bool:
-        """Whether more is known to wait than was read."""
-        return self._window is not None or self._point.upper is not None
+    def left(self) -> float:
+        """Rows that are known to wait and were not read; of a window that was not opened, all."""
+        if self._window is not None:
+            return self._window.waiting
+        return 0 if self._point.upper is None else math.inf
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a page is there, or on its way, that nobody has asked for."""
+        return self._ahead is not None
 
     async def next(self) -> Page | None:
         """Return the next page; None when a poll found nothing.

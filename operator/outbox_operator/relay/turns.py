@@ -14,7 +14,7 @@ from typing import Final
 
 WHOLE_PAGES: Final = 4
 """Shards that read whole pages at the same time."""
-TURN_SECONDS: Final = 0.1
+TURN_SECONDS: Final = 0.05
 """A turn ends after so long, if another shard waits for one."""
 PATIENCE_SECONDS: Final = 5.0
 """Who has waited so long, because others do not get on, reads small pages meanwhile."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 
 from outbox_operator.adapters.postgres.connection import Connection, connect
@@ -55,3 +57,12 @@ async def test_what_others_have_made_is_asked_for_in_each_session(any_database: 
         )
         assert await second.fetchval(query, [("x", 2)]) == [("x", 2)]
         assert asked
+
+
+async def test_nor_are_rows_of_the_catalog_which_versions_have_changed(any_database: str) -> None:
+    for _ in range(2):
+        async with asking(any_database) as (connection, asked):
+            with pytest.raises(asyncpg.UnsupportedClientFeatureError):
+                await connection.fetchval("SELECT NULL::pg_catalog.pg_class")
+            await asyncio.sleep(0)  # the driver tells later
+            assert asked

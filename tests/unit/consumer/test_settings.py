@@ -155,6 +155,13 @@ def test_by_hand_wrong_numbers_are_refused() -> None:
     [
         ("nats", "127.0.0.1:4222", "NATS at 127.0.0.1:4222: not the URL of a server; wanted nats:"),
         ("nats", "nats://a,nats://:4222", "NATS at nats://:4222: not the URL of a server"),
+        ("nats", "http://a:4222", "NATS at http://a:4222: not the URL of a server"),
+        ("nats", "nats://a b", "NATS at nats://a b: not the URL of a server"),
+        ("nats", "nats://a%20b", "NATS at nats://a%20b: not the URL of a server"),
+        ("nats", " , ", "NATS at : not the URL of a server"),
+        ("redis", "redis://a b", "Redis at redis://a b: not the URL of a server"),
+        ("redis", "redis://a..b", "Redis at redis://a..b: not the URL of a server"),
+        ("redis", "redis://a:0", "Redis at redis://a:0: not the URL of a server"),
         ("nats", "me:secret@a:4222", "NATS at a:4222: not the URL of a server"),
         ("redis", "127.0.0.1:6379", "Redis at 127.0.0.1:6379: not the URL of a server; wanted red"),
         ("redis", "redis://me:secret@a", "Redis at redis://a: the URL holds a login"),
@@ -173,6 +180,20 @@ def test_by_hand_a_url_that_can_never_work_is_refused_at_once(
             settings.by_hand(given, environment)
         assert caught.value.message.startswith(said)
         assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("NATS_URL", "nats://a, tls://[fe80::1%eth0]:4222/,"),
+        ("NATS_URL", "wss://me:secret@müller.example"),
+        ("REDIS_URL", "rediss://[::1]:6379/3"),
+    ],
+)
+def test_by_hand_other_urls_are_taken(variable: str, url: str) -> None:
+    environment = {k: v for k, v in ENVIRONMENT.items() if not k.startswith("NATS_")}
+    found = settings.by_hand(GIVEN, {**environment, variable: url})
+    assert (found.nats or found.redis) is not None
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import nkeys
 
 from outbox_operator.adapters.login_files import read_login_file
-from outbox_operator.adapters.network import as_seen_in
+from outbox_operator.adapters.network import as_seen_in, can_be_host
 from outbox_operator.adapters.tls import login_context, system_context
 from outbox_operator.errors import CredentialsError, SpecError
 from outbox_operator.wire.config import NatsConfig
 
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _CREDS_MARKS: Final = ("BEGIN NATS USER JWT", "BEGIN USER NKEY SEED")
 
 
@@ -139,14 +140,16 @@ class NatsAuth:
         Raises:
             SpecError: One is malformed.
         """
-        for url in self.servers:
+        for url in self.servers or [""]:
             try:
                 parts = urlsplit(url)
-                # As the resolver will; the port is looked at when it is read.
-                named = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+                # The port is looked at when it is read.
+                is_one = (
+                    parts.scheme in _SCHEMES and parts.port != 0 and can_be_host(parts.hostname)
+                )
             except ValueError:
-                named = False
-            if not named:
+                is_one = False
+            if not is_one:
                 raise SpecError(
                     f"NATS at {_without_userinfo(url)}: not the URL of a server; "
                     "wanted nats://host:port, for example nats://nats.nats:4222"

@@ -32,6 +32,7 @@ class TypeKnowing(asyncpg.Connection):
         if told is not None:
             return told, _Answered()
         answer: Any = await super()._introspect_types(typeoids, timeout)  # type: ignore[misc] # the driver's
-        if max(key) < _FIRST_ASSIGNED:
+        # Rows of the catalog have other columns in each version.
+        if max(key) < _FIRST_ASSIGNED and all(one["attrtypoids"] is None for one in answer[0]):
             self._told[key] = answer[0]
         return answer

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from outbox_operator.adapters.login_files import read_login_file
-from outbox_operator.adapters.network import as_seen_in
+from outbox_operator.adapters.network import as_seen_in, can_be_host
 from outbox_operator.adapters.tls import login_context, system_context
 from outbox_operator.errors import SpecError
 from outbox_operator.wire.config import RedisConfig
@@ -79,13 +79,15 @@ class RedisLogin:
         wanted = "wanted redis://host:port, for example redis://redis.redis:6379/0"
         try:
             parts = urlsplit(self.url)
-            host, port, path = parts.hostname or "", parts.port or _PORT, parts.path.strip("/")
+            host, path = parts.hostname or "", parts.path.strip("/")
+            port = _PORT if parts.port is None else parts.port
             database = int(path or "0")
         except ValueError as error:
             raise SpecError(
                 f"Redis at {self.address}: not the URL of a server; {wanted}"
             ) from error
-        if parts.scheme not in _SCHEMES or not host or parts.query or database < 0:
+        named = can_be_host(host) and port > 0
+        if parts.scheme not in _SCHEMES or not named or parts.query or database < 0:
             raise SpecError(f"Redis at {self.address}: not the URL of a server; {wanted}")
         if parts.username is not None or parts.password is not None:
             raise SpecError(f"Redis at {self.address}: the URL holds a login; put it into a Secret")
