@@ -71,6 +71,11 @@ def _beside(consumer: Figures) -> str:
             f" Runtime and PostgreSQL need {both:.0f} µs for it, which {cores} cores have "
             f"{count(cores / both * 1e6)} times a second."
         )
+    if driven := consumer.get("driver_writes"):
+        inbox += (
+            " A program that does nothing but write these rows, with the driver that handlers "
+            f"have, makes {count(driven)}/s, {driven / consumer['bare_writes']:.2f} of `pgbench`."
+        )
     request = 1e6 / consumer["bare_requests"]
     least = request + consumer["cpu_us_per_event"]["empty"]
     return (

@@ -251,11 +251,13 @@ async def rates(stage: Stage) -> dict[str, Any]:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         tool: list[float] = []
         writes: list[float] = []
+        driven: list[float] = []
         requests: list[float] = []
         for _ in range(options.rounds):
             tool.append(await stage.yardstick(events))
             await clear(stage.url)
             writes.append(await yardsticks.bare_writes(stage.url, events // 20, options.size))
+            driven.append(await yardsticks.driver_writes(stage.url, events // 20, options.size))
             requests.append(await yardsticks.bare_requests(endpoint, events // 10, options.size))
             for name, (config, count, settings) in ways.items():
                 await clear(stage.url)
@@ -270,6 +272,7 @@ async def rates(stage: Stage) -> dict[str, Any]:
         "nats_bench_js_fetch": median(tool),
         "ratio_to_nats_bench": round(result["empty"] / statistics.median(tool), 3),
         "bare_writes": median(writes),
+        "driver_writes": median(driven),
         "ratio_to_bare_writes": round(result["inbox"] / statistics.median(writes), 3),
         "bare_requests": median(requests),
         "ratio_to_bare_requests": round(result["http"] / statistics.median(requests), 3),

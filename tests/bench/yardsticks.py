@@ -48,6 +48,36 @@ uvloop.run(main(sys.argv[1], *map(int, sys.argv[2:])))
 """
 
 
+_DRIVER: Final = """
+import asyncio, sys, time, uuid
+import asyncpg, uvloop
+
+CLAIM = (
+    "INSERT INTO outbox.consumer_inbox (consumer_name, event_id, source_topic, event_type, payload)"
+    " VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING event_id"
+)
+
+async def main(url, clients, transactions, size):
+    body = b"x" * size
+
+    async def client(connection):
+        for _ in range(transactions // clients):
+            async with connection.transaction():
+                await connection.fetch(
+                    CLAIM, "bench/bench", uuid.uuid4(), "EVENTS.order.created", "order.created",
+                    body,
+                )
+                await connection.execute("INSERT INTO effects VALUES ($1)", str(uuid.uuid4()))
+
+    connections = [await asyncpg.connect(url) for _ in range(clients)]
+    begun = time.perf_counter()
+    await asyncio.gather(*map(client, connections))
+    print(transactions // clients * clients / (time.perf_counter() - begun))
+
+uvloop.run(main(sys.argv[1], *map(int, sys.argv[2:])))
+"""
+
+
 async def _output(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -75,6 +105,18 @@ async def bare_writes(url: str, transactions: int, size: int) -> float:
     if found is None:
         raise SystemExit(f"pgbench says no rate:\n{output}")
     return float(found[1])
+
+
+async def driver_writes(url: str, transactions: int, size: int) -> float:
+    """The same of a program that does nothing else, with the driver that handlers have.
+
+    A transaction takes it four round trips, one more than the runtime.
+    """
+    return float(
+        await _output(
+            sys.executable, "-c", _DRIVER, url, str(CLIENTS), str(transactions), str(size)
+        )
+    )
 
 
 async def bare_requests(url: str, requests: int, size: int) -> float:

@@ -131,7 +131,7 @@ def test_consumers_and_library_are_shown() -> None:
         "peak_rss_mb": dict.fromkeys(ways, 70.0),
         "nats_bench_js_fetch": 72_000,
         "ratio_to_nats_bench": 0.63,
-        "bare_writes": 8_123, "ratio_to_bare_writes": 0.51,
+        "bare_writes": 8_123, "ratio_to_bare_writes": 0.51, "driver_writes": 4_062.0,
         "conditions": {"cores": 2}, "postgres_us_per_event": dict.fromkeys(ways, 380.0),
         "bare_requests": 9_234, "ratio_to_bare_requests": 0.82,
         "duplicates": {"rows": 500_000, "p50_ms": 0.4, "p99_ms": 0.8},
