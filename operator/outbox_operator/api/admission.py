@@ -8,7 +8,7 @@ pydantic has refused before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -39,6 +39,57 @@ def refusals(spec: BaseModel, before: BaseModel | None = None) -> list[str]:
             _NOTHING if before is None else _document(before),
         )
     )  # fmt: skip
+
+
+def mistyped(kind: type[BaseModel], spec: object) -> list[str]:
+    """Numbers and truth values that are texts, or one another, each with its field.
+
+    Pydantic would take them for what they look like, an API server does not.
+
+    Args:
+        spec: As it stands in a manifest.
+    """
+    return list(_mistyped(_schema(kind), "spec", spec))
+
+
+def _mistyped(schema: Schema, path: str, found: object) -> Iterator[str]:
+    words, is_one = _TYPES.get(schema.get("type", ""), ("", None))
+    if found is not None and is_one is not None and not is_one(found):
+        yield f"{path}: wanted {words}, found {_shown(found)}"
+    if isinstance(found, Mapping):
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        for name, value in found.items():
+            if (inner := properties.get(name, others)) is not None:
+                yield from _mistyped(inner, f"{path}.{name}", value)
+    elif isinstance(found, list):
+        for place, item in enumerate(found):
+            yield from _mistyped(schema.get("items", {}), f"{path}[{place}]", item)
+
+
+def _is_integer(found: object) -> bool:
+    whole = isinstance(found, float) and found.is_integer()
+    return whole or (isinstance(found, int) and not isinstance(found, bool))
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _is_truth(found: object) -> bool:
+    return isinstance(found, bool)
+
+
+_TYPES: Final[Mapping[str, tuple[str, Callable[[object], bool]]]] = {
+    "integer": ("an integer", _is_integer),
+    "number": ("a number", _is_number),
+    "boolean": ("true or false", _is_truth),
+}
+_LONGEST_SHOWN: Final = 64
+
+
+def _shown(found: object) -> str:
+    text = repr(found)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 @cache

@@ -24,6 +24,14 @@ log = logging.getLogger(__name__)
 BLOCKED_SECONDS: Final = 5.0
 """Longer than a busy machine makes anybody wait, shorter than the liveness probe is patient."""
 _CANCEL_SECONDS: Final = 2.0
+_BLOCKED: Final = (
+    "nothing else has run for %.0f s: a function that is async must not block; make it a plain "
+    "one, which gets a thread. It is at %s"
+)
+_NOTHING_RAN: Final = (
+    "nothing of this process has run for %.0f s: it was stopped, got no processor, or compiled "
+    "code kept the interpreter to itself. It is at %s"
+)
 
 
 class Watchdog:
@@ -55,9 +63,9 @@ class Watchdog:
         self._ended.set()
 
     def _watch(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
-        said = False
+        said, asked = False, time.monotonic()
         while not self._ended.wait(self._seconds / 5):
-            asked = time.monotonic()
+            before, asked = asked, time.monotonic()
             try:
                 loop.call_soon_threadsafe(self._beats)
             except RuntimeError:  # closed
@@ -65,9 +73,9 @@ class Watchdog:
             blocked = asked - self._beat
             if blocked > self._seconds and not said:
                 said = True
+                # This thread waits by itself: if it was late as well, nothing of the process ran.
                 log.error(
-                    "nothing else has run for %.0f s: a function that is async must not block; "
-                    "make it a plain one, which gets a thread. It is at %s",
+                    _NOTHING_RAN if asked - before > self._seconds else _BLOCKED,
                     blocked,
                     error_text.place_of(_stack(watched)),
                 )

@@ -186,8 +186,8 @@ class Live:
                 times=found.times,
                 how=ends.how(found.code),
                 at=clock(format_time(found.at, "milliseconds")),
-                runs=self._runs(name) == "here",
-                last=self._said[name].last if ends.says_why(found.code) else "",
+                runs=(runs := self._runs(name) == "here"),
+                last=self._said[name].last_words(lives=runs) if ends.says_why(found.code) else "",
             )
             for name, found in self._processes.ends.items()
             if found is not None

@@ -16,7 +16,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from outbox_operator.api import meta, patterns
-from outbox_operator.api.admission import refusals
+from outbox_operator.api.admission import mistyped, refusals
 from outbox_operator.api.resource import (
     Consumer,
     Pipeline,
@@ -25,6 +25,9 @@ from outbox_operator.api.resource import (
     parse_pipeline,
     parse_stream,
 )
+from outbox_operator.api.v1alpha1.consumer import EventConsumerSpec
+from outbox_operator.api.v1alpha1.pipeline import OutboxPipelineSpec
+from outbox_operator.api.v1alpha1.stream import EventStreamSpec
 from outbox_operator.errors import SpecError
 from outbox_operator.plan.archives import api_of, archive_of
 from outbox_operator.plan.checks import check_consumer, check_pipeline
@@ -40,6 +43,11 @@ _PARSERS: Final[Mapping[str, Callable[..., AnyResource]]] = {
     meta.PIPELINE: parse_pipeline,
     meta.STREAM: parse_stream,
     meta.CONSUMER: parse_consumer,
+}
+_SPECS: Final[Mapping[str, type[BaseModel]]] = {
+    meta.PIPELINE: OutboxPipelineSpec,
+    meta.STREAM: EventStreamSpec,
+    meta.CONSUMER: EventConsumerSpec,
 }
 _OURS: Final = tuple(_PARSERS)
 
@@ -171,13 +179,17 @@ def read(documents: Iterable[object], where: str) -> Resources:
         body = _body(document, where)
         if body["kind"] in found and body["apiVersion"] == meta.API_VERSION:
             found[body["kind"]].append(body)
+        elif body["kind"] == meta.TASK and body["apiVersion"] == meta.API_VERSION:
+            ignored.append(_named(body))
         elif body["apiVersion"].partition("/")[0] == meta.GROUP:
             raise SpecError(f"{where}: {_not_ours(body)}")
         else:
-            ignored.append(f"{body['kind']} {body['metadata'].get('name', '')}".strip())
+            ignored.append(_named(body))
     for bodies in found.values():
         for body in bodies:
             _check_names(body)
+            if wrong := mistyped(_SPECS[body["kind"]], body.get("spec")):
+                raise SpecError(f"{_named(body)}: {'; '.join(wrong)}")
     pipelines = [parse_pipeline(body) for body in found[meta.PIPELINE]]
     streams = [parse_stream(body) for body in found[meta.STREAM]]
     consumers = [parse_consumer(body) for body in found[meta.CONSUMER]]
@@ -193,6 +205,7 @@ def read(documents: Iterable[object], where: str) -> Resources:
         consumers += [parse_consumer(_body(body, where)) for body in event_consumers(pipeline)]
     for consumer in consumers:
         check_consumer(consumer.spec)
+    _check_once([*pipelines, *streams, *consumers], where)
     resources = Resources(
         pipelines=tuple(pipelines),
         streams=tuple(_single(stream) for stream in streams),
@@ -237,6 +250,22 @@ def _parsed(body: object) -> AnyResource | None:
 def _admit(resource: AnyResource, before: BaseModel | None = None) -> None:
     if found := refusals(resource.spec, before):
         raise SpecError(f"{resource.meta.kind} {resource.meta.name}: {'; '.join(found)}")
+
+
+def _check_once(resources: Iterable[AnyResource], where: str) -> None:
+    """There is one of each: an API server would keep the last, and nobody knows which is meant."""
+    seen = set()
+    for one in resources:
+        if one.meta.key in seen:
+            name = f"{one.meta.kind} {one.meta.namespace}/{one.meta.name}"
+            raise SpecError(
+                f"{where}: {name} stands twice, or is made by a pipeline as well: which is meant?"
+            )
+        seen.add(one.meta.key)
+
+
+def _named(body: Mapping[str, Any]) -> str:
+    return f"{body['kind']} {body['metadata'].get('name', '')}".strip()
 
 
 def _check_schemas(consumers: Iterable[Consumer]) -> None:

@@ -24,6 +24,8 @@ _REMEMBERED: Final = 200
 STARTS: Final = "outbox_operator.dev"
 """Logger of the line that begins each start of a process in its log."""
 _OURS: Final = "outbox_operator"
+_BEGINS: Final = '{"time": "'
+"""A record of our logs."""
 _LOUD: Final = ("warning", "error", "critical")
 
 
@@ -34,8 +36,6 @@ class Said:
         name: Of the process, shown before each line.
         path: Its log; may not exist yet.
 
-    Attributes:
-        last: The last line that the process wrote which says what went wrong; empty: none did.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -45,11 +45,15 @@ class Said:
         self._begun = b""
         self._now: set[str] = set()
         self._before: set[str] = set()
-        self.last = ""
+        self._last = self._ended = ""
 
     def forget(self) -> None:
         """Show again what was shown before: the process is another one now."""
-        self._now, self._before, self.last = set(), set(), ""
+        self._now, self._before, self._last, self._ended = set(), set(), "", ""
+
+    def last_words(self, *, lives: bool) -> str:
+        """As the function of that name, of what was seen."""
+        return self._ended if lives else self._last
 
     def news(self) -> list[str]:
         """Lines to show that were written since the last look."""
@@ -79,14 +83,14 @@ class Said:
         yield from (line.decode("utf-8", "replace") for line in lines)
 
     def _chosen(self, lines: Iterable[str]) -> Iterator[str]:
-        for line in lines:
-            record = _record(line)
+        for line, record in _apart(lines):
             if record is not None and record["logger"].startswith(STARTS):
                 self._before, self._now = self._now, set()
+                self._ended, self._last = self._last, ""
                 continue
             text, bad = shown(line, record)
             if bad:
-                self.last = text
+                self._last = text
             if text and self._is_new(text):
                 yield f"{self._name} | {_clocked(text, record)}"
 
@@ -111,8 +115,7 @@ def last_words(path: Path, *, lives: bool) -> str:
     except OSError:
         return ""
     ended = last = ""
-    for line in lines:
-        record = _record(line)
+    for line, record in _apart(lines):
         if record is not None and record["logger"].startswith(STARTS):
             ended, last = last, ""
             continue
@@ -145,6 +148,22 @@ def _clocked(text: str, record: dict[str, Any] | None) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE - 1]}…"
+
+
+def _apart(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Lines with the record that each is, if it is one.
+
+    Whoever prints without a newline has the next record on the same line: it is two.
+    """
+    for line in lines:
+        record, begins = _record(line), 0
+        if record is None and (begins := line.find(_BEGINS)) > 0:
+            record = _record(line[begins:])
+        if record is not None and begins > 0:
+            yield line[:begins], None
+            yield line[begins:], record
+        else:
+            yield line, record
 
 
 def _record(line: str) -> dict[str, Any] | None:

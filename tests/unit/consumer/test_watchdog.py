@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import time
 from collections.abc import Callable
@@ -31,6 +32,15 @@ async def test_who_blocks_the_loop_is_named_once(caplog: pytest.LogCaptureFixtur
         assert "a function that is async must not block" in text
         assert "block_until (" in text
         assert "test_who_blocks_the_loop_is_named_once (" in text
+
+
+async def test_where_nothing_ran_no_handler_is_blamed(caplog: pytest.LogCaptureFixture) -> None:
+    with Watchdog(0.2):
+        await asyncio.sleep(0.1)
+        ctypes.PyDLL(None).usleep(900_000)  # holds the interpreter, as a process that is stopped
+        await asyncio.sleep(0.1)
+        [text] = said(caplog)
+    assert text.startswith("nothing of this process has run for 1 s: it was stopped, got no proce")
 
 
 async def test_a_task_that_ends_when_it_is_told_to_is_not_named(

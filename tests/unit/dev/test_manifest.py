@@ -77,10 +77,12 @@ def test_every_start_is_a_first_one_whatever_a_copied_manifest_says() -> None:
 
 def test_other_documents_are_left_out_by_name() -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}}
-    resources = read(secret, None, pipeline())
-    assert resources.ignored == ("Secret db",)
+    task = {"apiVersion": meta.API_VERSION, "kind": "OutboxTask", "metadata": {"name": "again"}}
+    resources = read(secret, None, pipeline(), task)
+    assert resources.ignored == ("Secret db", "OutboxTask again")
     assert resources.remarks == [
         "leaving out Secret db: it needs Kubernetes",
+        "leaving out OutboxTask again: it needs Kubernetes",
         "stream ORDERS: one replica, because there is one server",
     ]
 
@@ -109,6 +111,9 @@ AUDIT = {
     "apiVersion": meta.API_VERSION, "kind": meta.CONSUMER,
     "spec": {"streamRef": {"name": "orders"}, "handler": ARCHIVE},
 }  # fmt: skip
+
+
+AUDIT_TWICE = {**AUDIT, "metadata": {"name": "audit"}}
 
 
 def named(name: object, namespace: str = "default") -> dict[str, Any]:
@@ -149,6 +154,31 @@ def named(name: object, namespace: str = "default") -> dict[str, Any]:
                 )
             ],
             "'archive' is that of orders-a too",
+        ),
+        (
+            [pipeline(), pipeline(consumers=[])],
+            "^pipeline.yaml: OutboxPipeline default/orders stands twice, or is made by a pipeline",
+        ),
+        (
+            [pipeline(), {**AUDIT, "metadata": {"name": "orders-billing"}}],
+            "EventConsumer default/orders-billing stands twice, or is made by a pipeline as well",
+        ),
+        ([AUDIT_TWICE, AUDIT_TWICE, pipeline()], "EventConsumer default/audit stands twice"),
+        (
+            [pipeline(relay={"replicas": "2"})],
+            "^OutboxPipeline orders: spec.relay.replicas: wanted an integer, found '2'$",
+        ),
+        (
+            [pipeline(consumers=[{"name": "a", "maxDeliver": True}])],
+            r"spec.consumers\[0\].maxDeliver: wanted an integer, found True$",
+        ),
+        (
+            [pipeline(stream={"name": "O", "subject": "o.{event_type}", "denyDelete": "yes"})],
+            "spec.stream.denyDelete: wanted true or false, found 'yes'$",
+        ),
+        (
+            [pipeline(stream={"name": "O", "subject": "o.{event_type}", "denyDelete": 1})],
+            "spec.stream.denyDelete: wanted true or false, found 1$",
         ),
     ],
 )

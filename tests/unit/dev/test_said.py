@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,8 @@ def test_what_is_shown(log: Path, said: Said, line: str, shown: str | None, last
     news = said.news()
     assert [one.startswith("billing | ") for one in news] == [True] * (shown is not None)
     assert [one for one in news if not one.endswith(shown or "")] == []
-    assert said.last.startswith(last)
-    assert bool(said.last) == bool(last)
+    assert said.last_words(lives=False).startswith(last)
+    assert bool(said.last_words(lives=False)) == bool(last)
     assert said.news() == []
 
 
@@ -74,10 +75,10 @@ def test_what_each_start_says_again_is_shown_once_until_the_code_is_another(
     write(log, START, "no module named 'shop'", "and now this")
     assert said.news() == ["billing | and now this"]
     said.forget()
-    assert said.last == ""
+    assert said.last_words(lives=False) == ""
     write(log, START, "no module named 'shop'")
     assert said.news() == ["billing | no module named 'shop'"]
-    assert said.last == "no module named 'shop'"
+    assert said.last_words(lives=False) == "no module named 'shop'"
 
 
 def test_one_that_prints_without_end_leaves_room_for_others(log: Path, said: Said) -> None:
@@ -111,6 +112,7 @@ def test_a_log_that_somebody_emptied_or_removed_is_read_from_its_start(
         ),
         ([START, "no shop", START], "", "no shop"),
         ([START, START, "no shop"], "no shop", ""),
+        ([START, f"no newline{record('x', 'error')}", f"50 %{START}"], "", "50 %"),
     ],
 )
 def test_the_last_words_of_the_run_that_ended(
@@ -118,6 +120,16 @@ def test_the_last_words_of_the_run_that_ended(
 ) -> None:
     log = tmp_path / "billing.log"
     assert last_words(log, lives=False) == ""
+    said = Said("billing", log)
     log.write_text("".join(f"{line}\n" for line in lines))
-    assert last_words(log, lives=False) == ended
-    assert last_words(log, lives=True) == of_the_one_before
+    said.news()
+    for found in (partial(last_words, log), said.last_words):
+        assert found(lives=False) == ended
+        assert found(lives=True) == of_the_one_before
+
+
+def test_a_record_behind_what_has_no_newline_is_one(log: Path, said: Said) -> None:
+    write(log, f"no newline{record('failed', 'warning')}", '{"time": "is money')
+    assert [one.partition(" | ")[2][-14:] for one in said.news()] == [
+        "no newline", "WARNING failed", '"time": "is money'[-14:],
+    ]  # fmt: skip

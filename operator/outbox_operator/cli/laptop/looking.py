@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from outbox_operator.adapters.nats.admin import JetStreamAdmin
 from outbox_operator.adapters.postgres.admin import PostgresAdmin
+from outbox_operator.api import meta
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.cli.laptop import statuses
 from outbox_operator.cli.laptop.statuses import DurableNumbers, Status, StreamNumbers
@@ -87,7 +88,14 @@ async def look(resources: Resources, servers: Servers) -> dict[tuple[str, str, s
             own = resources.stream_of(pipeline)
             found[_key(pipeline)] = statuses.of_pipeline(
                 pipeline, own, await _rows(admin, pipeline), streams[own.meta.key],
-                runs[f"relay-{pipeline.meta.name}"], now,
+                runs[f"relay-{pipeline.meta.name}"],
+                {
+                    one.meta.name: found[_key(one)]
+                    for one in resources.consumers
+                    if one.meta.namespace == pipeline.meta.namespace
+                    and one.meta.labels.get(meta.PIPELINE_LABEL) == pipeline.meta.name
+                },
+                now,
             )  # fmt: skip
     return found
 

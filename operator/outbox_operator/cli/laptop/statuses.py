@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from outbox_operator.api import meta
 from outbox_operator.api.conditions import ConditionType
 from outbox_operator.api.resource import Consumer, Pipeline, Stream
 from outbox_operator.api.v1alpha1.common import StatusBase
@@ -20,6 +21,7 @@ from outbox_operator.errors import OutboxError
 from outbox_operator.plan.amounts import span
 from outbox_operator.plan.jetstream.consumers import ObservedConsumer, settles_itself
 from outbox_operator.plan.jetstream.streams import ObservedStream
+from outbox_operator.plan.passes.children import consumers_of
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from outbox_operator.plan.status.conditions import (
     Part,
@@ -42,6 +44,8 @@ from outbox_operator.reasons import Reason
 from outbox_operator.version import VERSION
 
 Status = dict[str, Any]
+
+_GENERATION: Final = 1
 
 _GONE: Final = {
     ConditionType.STREAM_READY: (Reason.STREAM_NOT_FOUND, "stream"),
@@ -73,17 +77,29 @@ def of_pipeline(
     rows: OutboxNumbers | OutboxError,
     found: StreamNumbers | OutboxError,
     run: Run,
+    consumers: Mapping[str, Status],
     now: datetime,
 ) -> Status:
-    """Of a pipeline; `run`: its relay."""
+    """Of a pipeline; `run`: its relay; `consumers`: what is said of its own, by name."""
     there = int(run.lives)
     pods = Replicas(wanted=1, existing=there, ready=int(run.ready), updated=there)
     restarts = run.ends.times if run.ends else 0
     relay = _process(ConditionType.RELAY_AVAILABLE, f"relay-{pipeline.meta.name}", run, now)
     of_stream = _broker(ConditionType.STREAM_READY, found)
     state = None if isinstance(found, OutboxError) else _stream_state(stream, found)
+    of_consumers = consumers_of(
+        [
+            {
+                "kind": meta.CONSUMER,
+                "metadata": {"name": name, "generation": _GENERATION},
+                "status": status,
+            }
+            for name, status in consumers.items()
+        ]
+    )
     if isinstance(rows, OutboxError):
-        parts = [failed(ConditionType.DATABASE_REACHABLE, rows), of_stream, relay]
+        reachable = failed(ConditionType.DATABASE_REACHABLE, rows)
+        parts = [reachable, of_stream, of_consumers, relay]
         status = OutboxPipelineStatus(
             relay=relay_status(None, None, None, pods, restarts), stream=state
         )
@@ -92,7 +108,7 @@ def of_pipeline(
         relay = progress_part(relay, rows)
     relay = full_part(relay, fullness(stream.spec, state, (), None))
     reachable = ok(ConditionType.DATABASE_REACHABLE, Reason.CONNECTED)
-    parts = [reachable, of_stream, relay, *rows_parts(rows, state)]
+    parts = [reachable, of_stream, of_consumers, relay, *rows_parts(rows, state)]
     status = OutboxPipelineStatus(
         outbox=outbox_status(rows),
         relay=relay_status(None, None, rows, pods, restarts),
@@ -131,9 +147,9 @@ def of_consumer(
 
 
 def _status(status: StatusBase, parts: Sequence[Part], ready: Reason, now: datetime) -> Status:
-    said = conditions(parts, ready_reason=ready, previous=(), generation=1, now=now)
+    said = conditions(parts, ready_reason=ready, previous=(), generation=_GENERATION, now=now)
     whole = status.model_copy(
-        update={"conditions": said, "observedGeneration": 1, "operatorVersion": VERSION}
+        update={"conditions": said, "observedGeneration": _GENERATION, "operatorVersion": VERSION}
     )
     return whole.model_dump(mode="json", by_alias=True, exclude_none=True)
 

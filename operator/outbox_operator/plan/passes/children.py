@@ -266,6 +266,14 @@ def _consumers(
     return _consumers_part(parts), tuple(summaries)
 
 
+def consumers_of(bodies: Sequence[Mapping[str, Any]]) -> Part:
+    """What EventConsumers say of themselves, as a part of their pipeline."""
+    kind = ConditionType.CONSUMERS_READY
+    return _consumers_part(
+        [_child_part(kind, body, parse_status(body, EventConsumerStatus), False) for body in bodies]
+    )
+
+
 def _child_part(
     kind: ConditionType, body: Mapping[str, Any], status: StatusBase, frozen: bool
 ) -> Part:

@@ -25,6 +25,8 @@ from outbox_operator.dev.ends import Ends
 from outbox_operator.dev.manifest import Resources
 from outbox_operator.dev.runs import Run
 from outbox_operator.errors import NatsError, OutboxError, PostgresError
+from outbox_operator.plan.jetstream.consumers import ObservedConsumer
+from outbox_operator.plan.jetstream.streams import ObservedStream
 from outbox_operator.plan.postgres.state import OutboxNumbers
 from support.kube import ROOT
 
@@ -56,10 +58,13 @@ def facts(
     """What `outbox dev status` makes of it."""
     pipeline, consumer = resources.pipelines[0], resources.consumers[0]
     own = resources.stream_of(pipeline)
+    reads = statuses.of_consumer(consumer, own, durable, run, NOW)
     said: dict[str, Any] = {
-        "OutboxPipeline": statuses.of_pipeline(pipeline, own, rows, stream, run, NOW),
+        "OutboxPipeline": statuses.of_pipeline(
+            pipeline, own, rows, stream, run, {consumer.meta.name: reads}, NOW
+        ),
         "EventStream": statuses.of_stream(own, stream, NOW),
-        "EventConsumer": statuses.of_consumer(consumer, own, durable, run, NOW),
+        "EventConsumer": reads,
     }
     kinds: dict[str, Any] = {
         "OutboxPipeline": OutboxPipelineStatus, "EventStream": EventStreamStatus,
@@ -91,11 +96,26 @@ def test_what_is_worth_a_look_is_said() -> None:
     moved = replace(ROWS, position_notice="SequenceBehind: moved on by 7")
     found = statuses.of_pipeline(
         RESOURCES.pipelines[0], RESOURCES.stream_of(RESOURCES.pipelines[0]), moved, NO_STREAM, RUNS,
-        NOW,
+        {}, NOW,
     )  # fmt: skip
     said = {each["type"]: (each["status"], each["message"]) for each in found["conditions"]}
     assert said["PositionsMoved"] == ("True", "moved on by 7")
     assert {"Lagging", "ForeignPublisher", "Unfenced", "StreamLostEvents"} <= said.keys()
+
+
+def test_a_pipeline_is_not_ready_while_a_consumer_of_its_own_is_not() -> None:
+    pipeline, consumer = RESOURCES.pipelines[0], RESOURCES.consumers[0]
+    own, there = RESOURCES.stream_of(pipeline), ObservedStream(name="ORDERS", config={})
+    for run, status in ((Run(lives=False, ends=LOOP), "False"), (RUNS, "True")):
+        durable = replace(NO_DURABLE, durable=ObservedConsumer(name="billing", stream="ORDERS"))
+        reads = statuses.of_consumer(consumer, own, durable, run, NOW)
+        found = statuses.of_pipeline(
+            pipeline, own, ROWS, StreamNumbers(stream=there, dead_letters=0), RUNS,
+            {consumer.meta.name: reads}, NOW,
+        )  # fmt: skip
+        said = {each["type"]: each for each in found["conditions"]}
+        assert (said["ConsumersReady"]["status"], said["Ready"]["status"]) == (status, status)
+    assert said["ConsumersReady"]["reason"] == "InSync"
 
 
 def of_smallest(relay: dict[str, Any], consumer: dict[str, Any]) -> Resources:
