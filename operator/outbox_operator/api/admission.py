@@ -2,7 +2,7 @@
 
 Called where no API server sees a manifest: by `dev.manifest`. The rules are those that `api.crdgen`
 writes into the definitions, and stand nowhere else. What breaks a type, a pattern or a bound
-pydantic has refused before.
+pydantic refuses, but for texts that look like numbers or truth values: these are refused here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from outbox_operator.api import cel
 from outbox_operator.api.crdgen import Schema, structural_schema
+from outbox_operator.api.patterns import LONGEST_SHOWN
 from outbox_operator.wire.times import parse_time
 
 _NOTHING: Final = object()
@@ -55,7 +56,7 @@ def mistyped(kind: type[BaseModel], spec: object) -> list[str]:
 def _mistyped(schema: Schema, path: str, found: object) -> Iterator[str]:
     words, is_one = _TYPES.get(schema.get("type", ""), ("", None))
     if found is not None and is_one is not None and not is_one(found):
-        yield f"{path}: wanted {words}, found {_shown(found)}"
+        yield f"{path}: wanted {words}{_found(found)}"
     if isinstance(found, Mapping):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, value in found.items():
@@ -84,12 +85,16 @@ _TYPES: Final[Mapping[str, tuple[str, Callable[[object], bool]]]] = {
     "number": ("a number", _is_number),
     "boolean": ("true or false", _is_truth),
 }
-_LONGEST_SHOWN: Final = 64
 
 
-def _shown(found: object) -> str:
-    text = repr(found)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+def _found(value: object) -> str:
+    """What stands there, where that can be no secret: as `patterns.told`, and nothing of maps."""
+    if isinstance(value, Mapping | list):
+        return f", found a {'map' if isinstance(value, Mapping) else 'list'}"
+    if isinstance(value, str) and "://" in value:
+        return ""
+    text = repr(value)
+    return f", found {text if len(text) <= LONGEST_SHOWN else f'{text[:LONGEST_SHOWN]}…'}"
 
 
 @cache

@@ -68,7 +68,7 @@ _NEVER_SHOWN: Final = frozenset(
     {DNS_NAME, DATA_KEY, NATS_URLS, REDIS_URL, HTTP_URL, HTTPS_URL, DATABASE_HOSTS}
 )
 """Where somebody may have written a password, or the secret itself instead of its name."""
-_LONGEST_SHOWN: Final = 64
+LONGEST_SHOWN: Final = 64
 
 
 def told(pattern: str, found: str | None) -> str:
@@ -76,5 +76,5 @@ def told(pattern: str, found: str | None) -> str:
     wanted = f"wanted {WORDS[pattern]}"
     if found is None or pattern in _NEVER_SHOWN or "://" in found:
         return wanted
-    cut = "…" if len(found) > _LONGEST_SHOWN else ""
-    return f"{wanted}, found {found[:_LONGEST_SHOWN]!r}{cut}"
+    cut = "…" if len(found) > LONGEST_SHOWN else ""
+    return f"{wanted}, found {found[:LONGEST_SHOWN]!r}{cut}"

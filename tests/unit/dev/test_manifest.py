@@ -180,6 +180,18 @@ def named(name: object, namespace: str = "default") -> dict[str, Any]:
             [pipeline(stream={"name": "O", "subject": "o.{event_type}", "denyDelete": 1})],
             "spec.stream.denyDelete: wanted true or false, found 1$",
         ),
+        (
+            [pipeline(relay={"replicas": "postgres://me:secret@db"})],
+            "^OutboxPipeline orders: spec.relay.replicas: wanted an integer$",
+        ),
+        (
+            [pipeline(relay={"replicas": {"password": "secret"}})],
+            "^OutboxPipeline orders: spec.relay.replicas: wanted an integer, found a map$",
+        ),
+        (
+            [pipeline(relay={"replicas": "9" * 99})],
+            f"^OutboxPipeline orders: spec.relay.replicas: wanted an integer, found '{'9' * 63}…$",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused(documents: list[object], said: str) -> None:
