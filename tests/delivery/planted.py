@@ -339,17 +339,18 @@ def _left_out() -> None:
 
 
 def _drop_ahead() -> None:
-    """Who lets others read forgets the page that it has read already."""
+    """A run that ends forgets the page that was read ahead in it."""
     from outbox_operator.relay.loop import RelayLoop
+    from outbox_operator.relay.reading import Page
 
-    real = RelayLoop._take_turn
+    real = RelayLoop._run
 
-    async def take_turn(self: RelayLoop) -> None:
-        if not self._turn.held:
-            await self._reader.close()
-        await real(self)
+    async def run(self: RelayLoop, page: Page) -> bool:
+        drained = await real(self, page)
+        await self._reader.close()
+        return drained
 
-    RelayLoop._take_turn = take_turn  # type: ignore[method-assign]
+    RelayLoop._run = run  # type: ignore[method-assign]
 
 
 PLANTS: Final[dict[str, Callable[[], None]]] = {

@@ -237,7 +237,7 @@ class RelayLoop:
                 run.abandon()
             raise
         finally:
-            if not self._reader.is_ahead:  # else what was read in it is still there
+            if not (self._turn.held and self._reader.is_ahead):  # what was read in it is there
                 self._turn.leave()
         result = await run.finish() if run is not None else Sent(0, None, None)
         await self._end(result, in_flight)
